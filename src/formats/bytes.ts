@@ -78,5 +78,5 @@ export function cString(bytes: Uint8Array, offset: number): string {
 
 /** Bytes as Latin-1: reversible, never throws; symbol names are ASCII in practice. */
 export function latin1(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).latin1Slice(0, bytes.byteLength);
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
 }
