@@ -1,23 +1,16 @@
 import { execa, type Options } from "execa";
+import debianPackages from "./debian-packages.json" with { type: "json" };
 import { hasErrno, RekernelError } from "./errors.ts";
 
 /** Debian package that provides a tool, for the hint of RK-TOOL-MISSING. */
-const packageOfTool: Readonly<Record<string, string>> = {
-  "apt-get": "apt",
-  "apt-cache": "apt",
-  bison: "bison",
-  cp: "coreutils",
-  "dpkg-deb": "dpkg",
-  flex: "flex",
-  "gcc-12": "gcc-12",
-  gcc: "gcc",
-  ld: "binutils",
-  make: "make",
-  patch: "patch",
-  "qemu-system-x86_64": "qemu-system-x86",
-  tar: "tar",
-  xz: "xz-utils",
-};
+const packageOfTool = new Map<string, string>([
+  ["apt-get", "apt"],
+  ["apt-cache", "apt"],
+  ["cp", "coreutils"],
+  ["dpkg-deb", "dpkg"],
+  ["tar", "tar"],
+  ...debianPackages.flatMap(({ name, tools = [] }) => tools.map((tool): [string, string] => [tool, name])),
+]);
 
 export interface ToolResult {
   exitCode: number;
@@ -95,7 +88,7 @@ export async function runToolOk(
 }
 
 function missingTool(tool: string): RekernelError {
-  const name = packageOfTool[tool] ?? tool;
+  const name = packageOfTool.get(tool) ?? tool;
   return new RekernelError("machineCannot", "RK-TOOL-MISSING", `This machine has no ${tool}.`, {
     hint: `Install it: apt-get install ${name}`,
   });
