@@ -1,0 +1,104 @@
+/** kexec of the running kernel: its state, loading and unloading an image, and the jump. */
+import { open } from "node:fs/promises";
+import { syscallNumber } from "./arch/x86_64.ts";
+import { type HostPaths, thisHost } from "./paths.ts";
+import { readFlag, readInteger } from "./pseudo-files.ts";
+import { syscall } from "./syscall.ts";
+
+/** Flags of kexec_file_load, from include/uapi/linux/kexec.h. */
+export const KEXEC_FILE_UNLOAD = 0x1;
+export const KEXEC_FILE_ON_CRASH = 0x2;
+export const KEXEC_FILE_NO_INITRAMFS = 0x4;
+export const KEXEC_FILE_DEBUG = 0x8;
+
+/** What the running kernel says about kexec. A field is undefined where the kernel does not tell it. */
+export interface KexecState {
+  /** Built with CONFIG_KEXEC_CORE at all. */
+  supported: boolean;
+  /** An image waits for reboot(LINUX_REBOOT_CMD_KEXEC). */
+  loaded: boolean | undefined;
+  /** A crash kernel waits for a panic. */
+  crashLoaded: boolean | undefined;
+  /** Memory that crashkernel= reserved, in bytes. */
+  crashSizeBytes: number | undefined;
+  /** kernel.kexec_load_disabled: once true, nothing can be loaded or unloaded until the next boot. */
+  loadDisabled: boolean | undefined;
+  /** How many more loads the kernel allows; -1 is any number (since 6.3). */
+  loadLimitReboot: number | undefined;
+  loadLimitPanic: number | undefined;
+}
+
+/**
+ * Source: kernel/ksysfs.c (files directly below /sys/kernel), since 6.19 kernel/kexec_core.c
+ * (/sys/kernel/kexec/); Documentation/admin-guide/sysctl/kernel.rst.
+ */
+export async function readKexecState(host: HostPaths = thisHost): Promise<KexecState> {
+  const kernel = `${host.sys}/kernel`;
+  const sysctl = `${host.proc}/sys/kernel`;
+  const either = async <T>(
+    read: (path: string) => Promise<T | undefined>,
+    since619: string,
+    before: string,
+  ) => (await read(`${kernel}/kexec/${since619}`)) ?? (await read(`${kernel}/${before}`));
+  const [loaded, crashLoaded, crashSizeBytes, loadDisabled, loadLimitReboot, loadLimitPanic] =
+    await Promise.all([
+      either(readFlag, "loaded", "kexec_loaded"),
+      either(readFlag, "crash_loaded", "kexec_crash_loaded"),
+      either(readInteger, "crash_size", "kexec_crash_size"),
+      readFlag(`${sysctl}/kexec_load_disabled`),
+      readInteger(`${sysctl}/kexec_load_limit_reboot`),
+      readInteger(`${sysctl}/kexec_load_limit_panic`),
+    ]);
+  return {
+    supported: loaded !== undefined,
+    loaded,
+    crashLoaded,
+    crashSizeBytes,
+    loadDisabled,
+    loadLimitReboot,
+    loadLimitPanic,
+  };
+}
+
+/**
+ * Hands an image and its initrd to the kernel, which verifies, unpacks and places them.
+ *
+ * @param commandLine passed with its NUL; the kernel counts that byte against the image's limit
+ * @throws SyscallError; the system error of opening a file
+ */
+export async function kexecFileLoad(
+  image: string,
+  initrd: string | undefined,
+  commandLine: string,
+  flags = 0,
+): Promise<void> {
+  const kernelFile = await open(image, "r");
+  try {
+    const initrdFile = initrd === undefined ? undefined : await open(initrd, "r");
+    try {
+      const line = Buffer.from(`${commandLine}\0`);
+      await syscall(
+        "kexec_file_load",
+        syscallNumber.kexec_file_load,
+        kernelFile.fd,
+        initrdFile?.fd ?? -1,
+        line.length,
+        line,
+        initrdFile === undefined ? flags | KEXEC_FILE_NO_INITRAMFS : flags,
+      );
+    } finally {
+      await initrdFile?.close();
+    }
+  } finally {
+    await kernelFile.close();
+  }
+}
+
+/**
+ * Drops the loaded image, or with KEXEC_FILE_ON_CRASH the crash kernel.
+ *
+ * @throws SyscallError
+ */
+export async function kexecFileUnload(flags = 0): Promise<void> {
+  await syscall("kexec_file_load", syscallNumber.kexec_file_load, -1, -1, 0, 0, flags | KEXEC_FILE_UNLOAD);
+}
