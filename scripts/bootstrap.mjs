@@ -30,10 +30,14 @@ function installNpmPackages() {
   const { npm_execpath: npmScript, npm_node_execpath: npmNode } = process.env;
   const direct = npmScript?.endsWith(".js") && npmNode !== undefined && !npmNode.startsWith(root);
   const [command, first] = direct ? [npmNode, [npmScript]] : ["npm", []];
-  const result = spawnSync(command, [...first, "ci", "--include=dev", "--no-audit", "--no-fund"], {
-    cwd: root,
-    stdio: "inherit",
-  });
+  const result = spawnSync(
+    command,
+    [...first, "ci", "--include=dev", "--no-audit", "--no-fund", "--loglevel=error"],
+    {
+      cwd: root,
+      stdio: "inherit",
+    },
+  );
   if (result.error?.code === "ENOENT") fail(machineCannot, "npm is not on the PATH.");
   if (result.status !== 0) fail(1, "npm ci failed; its messages are above.");
   if (!existsSync(node26))
