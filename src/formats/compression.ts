@@ -1,0 +1,101 @@
+/** Unpacks whatever kernel images, modules and initial RAM disks are packed with, by magic number. */
+import { gunzipSync, zstdDecompressSync } from "node:zlib";
+import { hasErrno, RekernelError } from "../core/errors.ts";
+import { lz4LegacyMagic, unpackLz4Legacy } from "./lz4.ts";
+import { decodeLzmaAlone } from "./lzma.ts";
+import { isXz, unpackXz } from "./xz.ts";
+
+export type Compression = "none" | "gzip" | "xz" | "zstd" | "lz4" | "lzma" | "bzip2" | "lzo";
+
+/** Bigger than any kernel image without debug information; hostile input cannot make us allocate more. */
+export const maxUnpackedBytes = 512 << 20;
+
+export interface DecompressOptions {
+  /** What the bytes are, for messages: a path, or "the payload of …". */
+  name?: string;
+  /** Where the container tells: reserves memory at once, and any other size is an error. */
+  sizeBytes?: number;
+  /** Refuses to unpack to more than this. Default {@link maxUnpackedBytes}. */
+  limitBytes?: number;
+}
+
+/** What the first bytes say. The magic numbers are those of lib/decompress.c. */
+export function compressionOf(bytes: Uint8Array): Compression {
+  if (bytes.length < 6) return "none";
+  const magic = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(0, true);
+  if ((magic & 0xffff) === 0x8b1f || (magic & 0xffff) === 0x9e1f) return "gzip";
+  if (magic === 0xfd2fb528) return "zstd";
+  if (isXz(bytes)) return "xz";
+  if (magic === lz4LegacyMagic) return "lz4";
+  if ((magic & 0xffffff) === 0x5d) return "lzma";
+  if ((magic & 0xffffff) === 0x685a42) return "bzip2";
+  if (magic === 0x4f5a4c89) return "lzo";
+  return "none";
+}
+
+/**
+ * Unpacks gzip, xz (with or without the x86 filter), zstd, legacy lz4 and lzma; bytes that carry none of
+ * these magic numbers are returned as they are.
+ *
+ * @throws RekernelError RK-BAD-COMPRESSION (1) for corrupt or oversized data,
+ *   RK-UNSUPPORTED-COMPRESSION (1) for bzip2 and lzo
+ */
+export function decompress(bytes: Uint8Array, options: DecompressOptions = {}): Uint8Array {
+  const kind = compressionOf(bytes);
+  if (kind === "none") return bytes;
+  const name = options.name ?? "The data";
+  const limit = Math.min(options.limitBytes ?? maxUnpackedBytes, maxUnpackedBytes);
+  const fail = (reason: string, cause?: unknown) =>
+    new RekernelError("failed", "RK-BAD-COMPRESSION", `Cannot unpack ${name} (${kind}): ${reason}.`, {
+      hint: "The file is damaged or incomplete. Get it again from where it came.",
+      cause,
+    });
+  if (options.sizeBytes !== undefined && options.sizeBytes > limit)
+    throw fail(`it says that it unpacks to ${options.sizeBytes} bytes, more than the ${limit} possible`);
+  // Enough for kernels and modules without trusting what a header claims.
+  const expected = Math.min(options.sizeBytes ?? bytes.length * 6, bytes.length * 32 + (1 << 16));
+  let unpacked: Uint8Array;
+  switch (kind) {
+    case "xz":
+      unpacked = unpackXz(bytes, expected, limit, fail);
+      break;
+    case "lz4":
+      unpacked = unpackLz4Legacy(bytes, expected, limit, fail);
+      break;
+    case "lzma":
+      unpacked = decodeLzmaAlone(bytes, limit, fail);
+      break;
+    case "gzip":
+    case "zstd":
+      unpacked = unpackWithNode(kind === "gzip" ? gunzipSync : zstdDecompressSync, bytes, limit, fail);
+      break;
+    default:
+      throw new RekernelError(
+        "failed",
+        "RK-UNSUPPORTED-COMPRESSION",
+        `${name} is packed with ${kind}, which rekernel does not unpack.`,
+        { hint: "Supported are gzip, xz, zstd, lz4 and lzma. Unpack it first, and give the unpacked file." },
+      );
+  }
+  if (options.sizeBytes !== undefined && unpacked.length !== options.sizeBytes)
+    throw fail(`it unpacks to ${unpacked.length} bytes instead of ${options.sizeBytes}`);
+  return unpacked;
+}
+
+function unpackWithNode(
+  unpack: typeof gunzipSync | typeof zstdDecompressSync,
+  bytes: Uint8Array,
+  limit: number,
+  fail: (reason: string, cause?: unknown) => RekernelError,
+): Uint8Array {
+  try {
+    return unpack(bytes, { maxOutputLength: limit, chunkSize: 1 << 20 });
+  } catch (error) {
+    if (hasErrno(error) && error.code === "ERR_BUFFER_TOO_LARGE")
+      throw fail(`it unpacks to more than ${limit} bytes`, error);
+    throw fail(
+      error instanceof Error ? error.message.replace(/\.$/, "").toLowerCase() : "unknown error",
+      error,
+    );
+  }
+}
