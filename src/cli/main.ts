@@ -2,6 +2,14 @@ import { Command, CommanderError } from "commander";
 import packageJson from "../../package.json" with { type: "json" };
 import { exitCode, RekernelError } from "../core/errors.ts";
 import { reportFailure } from "./context.ts";
+import { registerKexecExec } from "./kexec-exec.ts";
+import { registerKexecLoad } from "./kexec-load.ts";
+import { registerKexecStatus } from "./kexec-status.ts";
+import { registerKexecUnload } from "./kexec-unload.ts";
+import { registerPatchList } from "./patch-list.ts";
+import { registerPatchLoad } from "./patch-load.ts";
+import { registerPatchStatus } from "./patch-status.ts";
+import { registerPatchUnload } from "./patch-unload.ts";
 
 /** Registers one command. Only options and help: the library is imported by the action when it runs. */
 type Register = (parent: Command) => void;
@@ -10,8 +18,16 @@ const topLevel: readonly Register[] = [];
 
 const groups: readonly { name: string; summary: string; commands: readonly Register[] }[] = [
   { name: "image", summary: "look into a kernel image", commands: [] },
-  { name: "patch", summary: "build, load and take back live patches", commands: [] },
-  { name: "kexec", summary: "start another kernel without firmware or boot loader", commands: [] },
+  {
+    name: "patch",
+    summary: "build, load and take back live patches",
+    commands: [registerPatchLoad, registerPatchUnload, registerPatchList, registerPatchStatus],
+  },
+  {
+    name: "kexec",
+    summary: "start another kernel without firmware or boot loader",
+    commands: [registerKexecLoad, registerKexecExec, registerKexecUnload, registerKexecStatus],
+  },
   { name: "lab", summary: "try kernels and patches in a virtual machine", commands: [] },
 ];
 

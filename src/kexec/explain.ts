@@ -1,0 +1,156 @@
+/** Why the kernel refused an image, in words that say what to do. */
+import { type ErrorKind, RekernelError } from "../core/errors.ts";
+import type { KexecState } from "../host/kexec.ts";
+import type { Lockdown } from "../host/lockdown.ts";
+import type { SyscallError } from "../host/syscall.ts";
+
+/** What the machine says about itself, to tell apart the causes of one error number. */
+export interface KexecCircumstances {
+  state: KexecState;
+  lockdown: Lockdown;
+}
+
+interface Explanation {
+  kind: ErrorKind;
+  code: string;
+  reason: string;
+  hint: string;
+}
+
+const signHint =
+  "The image must be signed by a key that this kernel trusts: its distribution's own, or one in the firmware's " +
+  "db or in the machine owner's list (mokutil --import). Under UEFI Secure Boot use the vmlinuz of a signed " +
+  "kernel package. An image may carry one signature only.";
+
+const explanations: Readonly<Record<string, Explanation>> = {
+  ENOKEY: {
+    kind: "refused",
+    code: "RK-KEXEC-SIGNATURE",
+    reason: "the image is signed with a key that this kernel does not know",
+    hint: signHint,
+  },
+  EKEYREJECTED: {
+    kind: "refused",
+    code: "RK-KEXEC-SIGNATURE",
+    reason: "the image has no signature, or one that does not fit its content, and this kernel wants one",
+    hint: signHint,
+  },
+  EBADMSG: {
+    kind: "refused",
+    code: "RK-KEXEC-SIGNATURE",
+    reason: "the image's signature is damaged",
+    hint: signHint,
+  },
+  ELIBBAD: {
+    kind: "failed",
+    code: "RK-BAD-IMAGE",
+    reason: "the image's PE header, where its signature would be, is damaged",
+    hint: "Fetch the image again.",
+  },
+  ENOPKG: {
+    kind: "machineCannot",
+    code: "RK-KEXEC-SIGNATURE",
+    reason: "this kernel lacks the cipher that the image is signed with",
+    hint: "Load the kernel's module for it, or sign the image with RSA and SHA-256.",
+  },
+  EINVAL: {
+    kind: "failed",
+    code: "RK-KEXEC-REJECTED",
+    reason: "the kernel cannot use this image with this command line",
+    hint: "See the kernel's log (dmesg) for lines that begin with kexec.",
+  },
+  ENOEXEC: {
+    kind: "failed",
+    code: "RK-BAD-IMAGE",
+    reason: "the kernel does not know this kind of image",
+    hint: "Give an x86-64 bzImage (vmlinuz), whole and undamaged.",
+  },
+  EBUSY: {
+    kind: "failed",
+    code: "RK-BUSY",
+    reason: "another kexec is being loaded or executed at this moment",
+    hint: "Try again in a moment.",
+  },
+  EADDRNOTAVAIL: {
+    kind: "failed",
+    code: "RK-KEXEC-NO-ROOM",
+    reason: "there is no free range of memory that is large enough, or no memory reserved for a crash kernel",
+    hint: "Use a smaller initrd; a crash kernel needs crashkernel= on the running kernel's command line.",
+  },
+  ENOMEM: {
+    kind: "failed",
+    code: "RK-NO-MEMORY",
+    reason: "the kernel has no memory for image and initrd",
+    hint: "Free some memory, or use a smaller initrd.",
+  },
+  EFBIG: {
+    kind: "failed",
+    code: "RK-BAD-IMAGE",
+    reason: "a file is too large",
+    hint: "Use a smaller image or initrd.",
+  },
+  ENOSYS: {
+    kind: "machineCannot",
+    code: "RK-NO-KEXEC",
+    reason: "this kernel has no kexec_file_load",
+    hint: "It needs CONFIG_KEXEC_FILE=y.",
+  },
+};
+
+/**
+ * Turns a failed kexec_file_load into the error a user can act on.
+ *
+ * @param attempt completes "Cannot …": `load /boot/vmlinuz`
+ */
+export function explainKexecFailure(
+  attempt: string,
+  error: SyscallError,
+  circumstances: KexecCircumstances,
+  kernelLog: readonly string[] = [],
+): RekernelError {
+  const { kind, code, reason, hint } =
+    error.code === "EPERM"
+      ? explainPermission(circumstances)
+      : (explanations[error.code] ?? {
+          kind: "failed" as const,
+          code: "RK-KEXEC-REJECTED",
+          reason: "the kernel refused it",
+          hint: "See the kernel's log: dmesg",
+        });
+  return new RekernelError(kind, code, `Cannot ${attempt}: ${reason} (${error.code}).`, {
+    hint,
+    ...(kernelLog.length === 0 ? {} : { details: ["The kernel says:", ...kernelLog].join("\n") }),
+    cause: error,
+  });
+}
+
+/** Source: kernel/kexec_core.c kexec_load_permitted; kernel/kexec_file.c kimage_validate_signature. */
+function explainPermission({ state, lockdown }: KexecCircumstances): Explanation {
+  if (state.loadDisabled === true)
+    return {
+      kind: "machineCannot",
+      code: "RK-KEXEC-DISABLED",
+      reason: "kexec is switched off until the next boot",
+      hint: "kernel.kexec_load_disabled is 1, which only a reboot takes back.",
+    };
+  if (state.loadLimitReboot === 0)
+    return {
+      kind: "machineCannot",
+      code: "RK-KEXEC-DISABLED",
+      reason: "no more loads are allowed until the next boot",
+      hint: "kernel.kexec_load_limit_reboot has come down to 0, which only a reboot takes back. Unloading counts, too.",
+    };
+  if (lockdown === "integrity" || lockdown === "confidentiality")
+    return {
+      kind: "refused",
+      code: "RK-KEXEC-SIGNATURE",
+      reason: `this kernel is locked down (${lockdown}) and does not trust the image`,
+      hint: signHint,
+    };
+  return {
+    kind: "machineCannot",
+    code: "RK-NOT-ROOT",
+    reason: "this process may not use kexec",
+    hint: "It needs CAP_SYS_BOOT: run it as root on the machine itself, not in a container.",
+  };
+}

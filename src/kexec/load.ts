@@ -1,0 +1,75 @@
+/** Loading the next kernel, and dropping it again. */
+import { RekernelError } from "../core/errors.ts";
+import { runStep, type WorkOptions } from "../core/progress.ts";
+import { KernelLogTail } from "../host/kernel-log.ts";
+import { kexecFileLoad, kexecFileUnload, readKexecState } from "../host/kexec.ts";
+import { readLockdown } from "../host/lockdown.ts";
+import { requireCapability } from "../host/privilege.ts";
+import { runningKernel } from "../host/running-kernel.ts";
+import { SyscallError } from "../host/syscall.ts";
+import { explainKexecFailure } from "./explain.ts";
+import { type KexecPlan, type KexecRequest, planKexec } from "./plan.ts";
+
+/**
+ * Loads a kernel for the next jump; one that was loaded before is replaced.
+ * The running kernel verifies, unpacks and places it now, not at the jump.
+ *
+ * @throws RekernelError RK-NOT-ROOT, RK-NO-KEXEC, RK-KEXEC-DISABLED (5); RK-KEXEC-SIGNATURE,
+ *   RK-COMMAND-LINE-TOO-LONG, RK-IMAGE-TOO-OLD (4); RK-BAD-IMAGE, RK-FILE, RK-KEXEC-… (1)
+ */
+export async function loadKexec(request: KexecRequest, options: WorkOptions = {}): Promise<KexecPlan> {
+  const plan = await runStep(options, "plan", "Check the kernel image", async () =>
+    planKexec(request, (await runningKernel()).commandLine),
+  );
+  await requireCapability("CAP_SYS_BOOT", "Loading a kernel");
+  await requireKexec();
+  await runStep(options, "load", `Load ${plan.release ?? plan.image}`, () => handOver(plan));
+  return plan;
+}
+
+async function handOver(plan: KexecPlan): Promise<void> {
+  const log = await KernelLogTail.open();
+  try {
+    await kexecFileLoad(plan.image, plan.initrd, plan.commandLine);
+  } catch (error) {
+    if (!(error instanceof SyscallError)) throw error;
+    const lines = log.read().filter((line) => /kexec|lockdown|signature/i.test(line));
+    throw explainKexecFailure(`load ${plan.image}`, error, await circumstances(), lines);
+  } finally {
+    log.close();
+  }
+}
+
+/**
+ * Drops the loaded kernel.
+ *
+ * @throws RekernelError RK-KEXEC-NOT-LOADED (3); RK-NOT-ROOT, RK-NO-KEXEC, RK-KEXEC-DISABLED (5); RK-BUSY (1)
+ */
+export async function unloadKexec(options: WorkOptions = {}): Promise<void> {
+  const state = await requireKexec();
+  if (state.loaded !== true)
+    throw new RekernelError("nothingToDo", "RK-KEXEC-NOT-LOADED", "No kernel is loaded for kexec.");
+  await requireCapability("CAP_SYS_BOOT", "Unloading a kernel");
+  await runStep(options, "unload", "Drop the loaded kernel", async () => {
+    try {
+      await kexecFileUnload();
+    } catch (error) {
+      if (!(error instanceof SyscallError)) throw error;
+      throw explainKexecFailure("drop the loaded kernel", error, await circumstances());
+    }
+  });
+}
+
+/** @throws RekernelError RK-NO-KEXEC (5) when the running kernel cannot kexec */
+export async function requireKexec() {
+  const state = await readKexecState();
+  if (state.supported) return state;
+  throw new RekernelError("machineCannot", "RK-NO-KEXEC", "The running kernel has no kexec.", {
+    hint: "/sys/kernel/kexec_loaded is missing: the kernel needs CONFIG_KEXEC_FILE=y, and sysfs must be mounted.",
+  });
+}
+
+async function circumstances() {
+  const [state, lockdown] = await Promise.all([readKexecState(), readLockdown()]);
+  return { state, lockdown };
+}
