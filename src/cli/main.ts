@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import packageJson from "../../package.json" with { type: "json" };
 import { exitCode, RekernelError } from "../core/errors.ts";
 import { reportFailure } from "./context.ts";
+import { registerDoctor } from "./doctor.ts";
 import { registerKexecExec } from "./kexec-exec.ts";
 import { registerKexecLoad } from "./kexec-load.ts";
 import { registerKexecStatus } from "./kexec-status.ts";
@@ -14,7 +15,7 @@ import { registerPatchUnload } from "./patch-unload.ts";
 /** Registers one command. Only options and help: the library is imported by the action when it runs. */
 type Register = (parent: Command) => void;
 
-const topLevel: readonly Register[] = [];
+const topLevel: readonly Register[] = [registerDoctor];
 
 const groups: readonly { name: string; summary: string; commands: readonly Register[] }[] = [
   { name: "image", summary: "look into a kernel image", commands: [] },
