@@ -106,6 +106,11 @@ export class ElfFile {
     }
   }
 
+  /** The whole file. */
+  get bytes(): Uint8Array {
+    return this.#reader.bytes;
+  }
+
   /** The first section of that name. */
   section(name: string): ElfSection | undefined {
     return this.#byName.get(name);
@@ -284,7 +289,7 @@ export function readElf(bytes: Uint8Array, name = "The ELF file"): ElfFile {
   return new ElfFile(name, new ByteReader(bytes, (reason) => badElf(name, reason)));
 }
 
-function badElf(name: string, reason: string): RekernelError {
+export function badElf(name: string, reason: string): RekernelError {
   return new RekernelError("failed", "RK-BAD-ELF", `${name} cannot be read: ${reason}.`, {
     hint: "The file is damaged, truncated, or not what its name says.",
   });
