@@ -1,0 +1,79 @@
+/** The C source that describes the patch to the kernel (include/linux/livepatch.h). */
+
+export interface GlueFunction {
+  /** Name in the kernel's symbol table. */
+  oldName: string;
+  sympos: number;
+  /** Global symbol of the new function in one of the unit objects. */
+  newFunction: string;
+}
+
+export interface GlueObject {
+  /** Undefined for vmlinux. */
+  module: string | undefined;
+  functions: readonly GlueFunction[];
+}
+
+export interface GlueOptions {
+  description: string;
+  /** Atomic replace: take back every live patch that is loaded before. */
+  replace: boolean;
+  /** Export namespaces of the symbols that the module refers to. */
+  namespaces: readonly string[];
+  /** MODULE_IMPORT_NS takes a string since 6.13, a bare word before. */
+  quotedNamespaces: boolean;
+}
+
+export function glueSource(objects: readonly GlueObject[], options: GlueOptions): string {
+  const declarations = objects.flatMap(({ functions }) =>
+    functions.map(({ newFunction }) => `void ${newFunction}(void);`),
+  );
+  const tables = objects.map(
+    ({ functions }, index) => `static struct klp_func functions_${index}[] = {
+${functions.map(({ oldName, newFunction, sympos }) => `\t{ .old_name = ${cString(oldName)}, .new_func = ${newFunction}, .old_sympos = ${sympos} },`).join("\n")}
+\t{ }
+};`,
+  );
+  const entries = objects.map(
+    ({ module }, index) =>
+      `\t{ ${module === undefined ? "" : `.name = ${cString(module)}, `}.funcs = functions_${index} },`,
+  );
+  return `// SPDX-License-Identifier: GPL-2.0
+#include <linux/livepatch.h>
+#include <linux/module.h>
+
+${declarations.join("\n")}
+
+${tables.join("\n\n")}
+
+static struct klp_object objects[] = {
+${entries.join("\n")}
+\t{ }
+};
+
+static struct klp_patch patch = {
+\t.mod = THIS_MODULE,
+\t.objs = objects,
+\t.replace = ${options.replace},
+};
+
+static int __init livepatch_init(void)
+{
+\treturn klp_enable_patch(&patch);
+}
+
+static void __exit livepatch_exit(void)
+{
+}
+
+module_init(livepatch_init);
+module_exit(livepatch_exit);
+MODULE_LICENSE("GPL");
+MODULE_INFO(livepatch, "Y");
+MODULE_DESCRIPTION(${cString(options.description)});
+${options.namespaces.map((namespace) => `MODULE_IMPORT_NS(${options.quotedNamespaces ? cString(namespace) : namespace});\n`).join("")}`;
+}
+
+function cString(text: string): string {
+  return `"${text.replace(/[\\"]/g, "\\$&").replace(/[^\x20-\x7e]/g, "?")}"`;
+}

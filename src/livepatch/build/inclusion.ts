@@ -1,0 +1,149 @@
+/**
+ * What a live patch module has to hold: the changed functions, and all that they need and that the
+ * running kernel does not have.
+ */
+import { isContentOnly } from "./correlate.ts";
+import { coldParent, type Difference } from "./difference.ts";
+import {
+  isPieceTarget,
+  type Piece,
+  type PieceTarget,
+  type Reference,
+  type SymbolTarget,
+  type TableEntry,
+  type UnitObject,
+} from "./object.ts";
+
+/** Where a reference of an included piece leads. */
+export type Destination =
+  /** Into the module itself. */
+  | { kind: "included"; piece: Piece; addend: number }
+  /** To a function or variable of the target that this unit defines (a piece of the original object). */
+  | { kind: "original"; piece: Piece; addend: number }
+  /** To a symbol of another unit. */
+  | { kind: "symbol"; symbol: string; weak: boolean; addend: number };
+
+export interface IncludedReference extends Reference {
+  destination: Destination;
+}
+
+export interface IncludedPiece {
+  piece: Piece;
+  /** Why it is there: "changed", "new", "needed by tcp_ack". */
+  reason: string;
+  references: readonly IncludedReference[];
+  tableEntries: readonly IncludedTableEntry[];
+}
+
+export interface IncludedTableEntry extends TableEntry {
+  references: readonly IncludedReference[];
+}
+
+/**
+ * @param isReachable whether the running kernel's copy of unchanged read-only data can be referred to;
+ *                    where not, the module gets a copy
+ */
+export function includedPieces(
+  difference: Difference,
+  patched: UnitObject,
+  isReachable: (original: Piece) => boolean,
+): IncludedPiece[] {
+  const { originalOf } = difference.correlation;
+  const replaced = new Set(difference.changed.map((change) => change.patched));
+  const reasons = new Map<Piece, string>();
+  const queue: Piece[] = [];
+  const include = (piece: Piece, reason: string) => {
+    if (reasons.has(piece)) return;
+    reasons.set(piece, reason);
+    queue.push(piece);
+  };
+  for (const piece of replaced) include(piece, "changed");
+
+  const belongsToIncluded = (piece: Piece) => {
+    const parent = coldParent(piece, patched);
+    return parent !== undefined && (replaced.has(parent) || !originalOf.has(parent));
+  };
+
+  const destination = (
+    target: PieceTarget | SymbolTarget,
+    branch: boolean,
+    from: Piece,
+    inTable: boolean,
+  ): Destination => {
+    if (!isPieceTarget(target)) return { kind: "symbol", ...target };
+    const { piece, addend } = target;
+    const local: Destination = { kind: "included", piece, addend };
+    const before = originalOf.get(piece);
+    const elsewhere = (original: Piece): Destination => ({
+      kind: "original",
+      piece: original,
+      addend: addend - piece.entry + original.entry,
+    });
+    if (isContentOnly(piece) || !before || belongsToIncluded(piece)) return local;
+    switch (piece.role) {
+      case "code":
+      case "initCode":
+        if (!replaced.has(piece)) return elsewhere(before);
+        // A pointer to a replaced function must outlive the patch, and compare equal with the kernel's own.
+        return branch || inTable || piece === from ? local : elsewhere(before);
+      case "data":
+        return elsewhere(before);
+      default:
+        return changedContent(piece, before) || !isReachable(before) ? local : elsewhere(before);
+    }
+  };
+
+  const sameContent = new Map<Piece, boolean>();
+  const changedContent = (piece: Piece, before: Piece): boolean => {
+    const known = sameContent.get(piece);
+    if (known !== undefined) return !known;
+    const same =
+      Buffer.compare(contentOf(piece), contentOf(before)) === 0 &&
+      referencesKey(piece) === referencesKey(before);
+    sameContent.set(piece, same);
+    return !same;
+  };
+
+  const included: IncludedPiece[] = [];
+  for (let piece = queue.shift(); piece; piece = queue.shift()) {
+    const current = piece;
+    const resolve = (references: readonly Reference[], inTable: boolean) =>
+      references.map((reference): IncludedReference => {
+        const to = destination(reference.target, reference.branch, current, inTable);
+        if (to.kind === "included")
+          include(
+            to.piece,
+            originalOf.has(to.piece) ? `needed by ${current.name}` : `new, needed by ${current.name}`,
+          );
+        return { ...reference, destination: to };
+      });
+    included.push({
+      piece: current,
+      reason: reasons.get(current)!,
+      references: resolve(current.references, false),
+      tableEntries: current.tableEntries.map((entry) => ({
+        ...entry,
+        references: resolve(entry.references, true),
+      })),
+    });
+  }
+  return included.sort(
+    (a, b) => a.piece.section.index - b.piece.section.index || a.piece.start - b.piece.start,
+  );
+}
+
+function contentOf(piece: Piece): Uint8Array {
+  return piece.section.data.subarray(piece.start, piece.end);
+}
+
+function referencesKey(piece: Piece): string {
+  return piece.references
+    .map(({ offset, type, target }) => {
+      if (!isPieceTarget(target)) return `${offset} ${type} ${target.symbol} ${target.addend}`;
+      const content = isContentOnly(target.piece)
+        ? Buffer.from(contentOf(target.piece)).toString("latin1")
+        : target.piece.name;
+      return `${offset} ${type} ${content} ${target.addend}`;
+    })
+    .join("\n");
+}
