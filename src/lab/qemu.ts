@@ -1,0 +1,151 @@
+import { access, constants, open } from "node:fs/promises";
+import { delimiter, join } from "node:path";
+import { RekernelError } from "../core/errors.ts";
+
+/** How guest code is executed. */
+export type Accelerator = "kvm" | "tcg";
+
+/** A folder of the host that the guest may mount over 9p. */
+export interface SharedFolder {
+  tag: string;
+  path: string;
+  writable: boolean;
+}
+
+/** A port of the guest that is reachable on 127.0.0.1 of the host; host port 0 lets the system choose. */
+export interface PortForward {
+  host: number;
+  guest: number;
+}
+
+/** Everything that decides the emulator's command line. */
+export interface MachineSettings {
+  accelerator: Accelerator;
+  kernel: string;
+  initramfs: string;
+  commandLine: string;
+  memoryMiB: number;
+  shares: readonly SharedFolder[];
+  network: boolean;
+  forwards: readonly PortForward[];
+}
+
+const emulator = "qemu-system-x86_64";
+
+/**
+ * The emulator's command: direct kernel boot, one CPU, console on descriptor 3, agent on 4, monitor on 5.
+ * One CPU and one thread: the multi-threaded TCG of QEMU 7.2 crashes guests that modify their own code.
+ */
+export function qemuCommand(machine: MachineSettings): string[] {
+  const cpu = machine.accelerator === "kvm" ? "host" : "max";
+  const command = [
+    emulator,
+    ...["-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"],
+    ...["-machine", "pc", "-smp", "1", "-m", `${machine.memoryMiB}M`, "-cpu", cpu],
+    ...["-accel", machine.accelerator === "kvm" ? "kvm" : "tcg,thread=single"],
+    ...["-kernel", machine.kernel, "-initrd", machine.initramfs, "-append", machine.commandLine],
+    ...["-chardev", "socket,id=console,fd=3", "-serial", "chardev:console"],
+    ...["-chardev", "socket,id=control,fd=4", "-serial", "chardev:control"],
+    ...["-chardev", "socket,id=monitor,fd=5", "-mon", "chardev=monitor,mode=control"],
+  ];
+  for (const { tag, path, writable } of machine.shares)
+    command.push(
+      "-fsdev",
+      `local,id=${tag},path=${optionValue(path)},security_model=none,multidevs=remap${writable ? "" : ",readonly=on"}`,
+      "-device",
+      `virtio-9p-pci,fsdev=${tag},mount_tag=${tag}`,
+    );
+  if (machine.network) {
+    const forwards = machine.forwards.map(({ host, guest }) => `,hostfwd=tcp:127.0.0.1:${host}-:${guest}`);
+    command.push("-netdev", `user,id=net,restrict=off${forwards.join("")}`);
+    command.push("-device", "virtio-net-pci,netdev=net,romfile=");
+  }
+  return command;
+}
+
+/** A comma ends a value in QEMU's option syntax unless it is doubled. */
+function optionValue(text: string): string {
+  return text.replaceAll(",", ",,");
+}
+
+/** @throws RekernelError RK-TOOL-MISSING (5) */
+export async function requireEmulator(): Promise<void> {
+  for (const folder of (process.env.PATH ?? "").split(delimiter)) {
+    try {
+      await access(join(folder, emulator), constants.X_OK);
+      return;
+    } catch {}
+  }
+  throw new RekernelError("machineCannot", "RK-TOOL-MISSING", `This machine has no ${emulator}.`, {
+    hint: "Install it: apt-get install qemu-system-x86",
+  });
+}
+
+/**
+ * Path of a statically linked busybox, the guest's own user space.
+ *
+ * @throws RekernelError RK-TOOL-MISSING (5)
+ */
+export async function requireBusybox(): Promise<string> {
+  for (const path of ["/bin/busybox", "/usr/bin/busybox"]) if (await isStatic(path)) return path;
+  throw new RekernelError(
+    "machineCannot",
+    "RK-TOOL-MISSING",
+    "This machine has no statically linked busybox.",
+    {
+      hint: "Install it: apt-get install busybox-static",
+    },
+  );
+}
+
+/** Whether an ELF program needs no interpreter: it has no PT_INTERP (3) segment. */
+async function isStatic(path: string): Promise<boolean> {
+  const handle = await open(path).catch(() => undefined);
+  if (!handle) return false;
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(4096), 0, 4096, 0);
+    const head = buffer.subarray(0, bytesRead);
+    if (head.length < 64 || head.readUInt32BE(0) !== 0x7f454c46) return false;
+    const [offset, size, count] = [
+      Number(head.readBigUInt64LE(32)),
+      head.readUInt16LE(54),
+      head.readUInt16LE(56),
+    ];
+    for (let index = 0; index < count; index++) {
+      const at = offset + index * size;
+      if (at + 4 <= head.length && head.readUInt32LE(at) === 3) return false;
+    }
+    return true;
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * Refuses what QEMU would boot into nothing: a file without the Linux boot header
+ * (Documentation/arch/x86/boot.rst), or shorter than its header says.
+ *
+ * @throws RekernelError RK-BAD-IMAGE (1)
+ */
+export async function requireBootableImage(path: string): Promise<void> {
+  const bad = (reason: string, cause?: unknown) =>
+    new RekernelError("failed", "RK-BAD-IMAGE", `${path} is not a kernel that boots: ${reason}.`, { cause });
+  const handle = await open(path).catch((error: Error) => {
+    throw bad(error.message, error);
+  });
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(0x250), 0, 0x250, 0);
+    if (
+      bytesRead < 0x250 ||
+      buffer.readUInt16LE(0x1fe) !== 0xaa55 ||
+      buffer.readUInt32BE(0x202) !== 0x48647253
+    )
+      throw bad("no Linux boot header");
+    const setupSectors = buffer.readUInt8(0x1f1) || 4;
+    const needed = (setupSectors + 1) * 512 + buffer.readUInt32LE(0x1f4) * 16;
+    const { size } = await handle.stat();
+    if (size < needed) throw bad(`it has ${size} bytes, and its header says ${needed}`);
+  } finally {
+    await handle.close();
+  }
+}
