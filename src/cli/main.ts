@@ -3,6 +3,8 @@ import packageJson from "../../package.json" with { type: "json" };
 import { exitCode, RekernelError } from "../core/errors.ts";
 import { reportFailure } from "./context.ts";
 import { registerDoctor } from "./doctor.ts";
+import { registerImageInfo } from "./image-info.ts";
+import { registerImageSymbols } from "./image-symbols.ts";
 import { registerKexecExec } from "./kexec-exec.ts";
 import { registerKexecLoad } from "./kexec-load.ts";
 import { registerKexecStatus } from "./kexec-status.ts";
@@ -18,7 +20,11 @@ type Register = (parent: Command) => void;
 const topLevel: readonly Register[] = [registerDoctor];
 
 const groups: readonly { name: string; summary: string; commands: readonly Register[] }[] = [
-  { name: "image", summary: "look into a kernel image", commands: [] },
+  {
+    name: "image",
+    summary: "look into a kernel image",
+    commands: [registerImageInfo, registerImageSymbols],
+  },
   {
     name: "patch",
     summary: "build, load and take back live patches",

@@ -6,8 +6,10 @@ import { EM_X86_64, ET_REL } from "../formats/elf/constants.ts";
 import { type ElfFile, type ElfSymbol, readElf } from "../formats/elf/read.ts";
 import { type ExportedSymbol, readModuleExports } from "../formats/ksymtab.ts";
 import { type ModuleInfo, parseModinfo } from "../formats/modinfo.ts";
+import { moduleSymbolType } from "../formats/module-symbols.ts";
 import { readModversions } from "../formats/modversions.ts";
 import { buildIdIn } from "../formats/notes.ts";
+import type { KernelSymbol } from "./image.ts";
 import { readInputFile } from "./input-file.ts";
 
 export class KernelModuleFile {
@@ -69,6 +71,14 @@ export class KernelModuleFile {
   get exports(): ReadonlyMap<string, ExportedSymbol> {
     this.#exports ??= readModuleExports(this.elf);
     return this.#exports;
+  }
+
+  /** What /proc/kallsyms would list of it, with offsets in sections for addresses. */
+  get symbols(): readonly KernelSymbol[] {
+    return this.elf.symbols.flatMap((symbol) => {
+      const type = moduleSymbolType(this.elf, symbol, this.exports.has(symbol.name));
+      return type === undefined ? [] : [{ name: symbol.name, address: symbol.value, type }];
+    });
   }
 
   /** The GNU build id, in hexadecimal. */
