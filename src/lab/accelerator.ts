@@ -74,6 +74,7 @@ async function runsUnderKvm(kernel: string, busybox: string): Promise<boolean> {
       }),
       folder,
     );
+    machine.start();
     let output = "";
     const reached = new Promise<boolean>((resolve) => {
       machine.console.on("data", (data: Buffer) => {

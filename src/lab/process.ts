@@ -3,13 +3,15 @@ import type { Duplex } from "node:stream";
 import { hasErrno, RekernelError } from "../core/errors.ts";
 
 /**
- * Runs the emulator ("$@"), and outlives its owner just long enough to clean up after it: the owner holds
- * the other end of standard input, so when it ends in any way, even by SIGKILL, `read` returns, the emulator
- * is killed and the private folder removed. Should the shell itself be killed, the kernel kills the emulator
+ * Runs the emulator ("$@") once the owner says "go", and outlives its owner just long enough to clean up:
+ * the owner holds the other end of standard input, so when it ends in any way, even by SIGKILL, `read`
+ * returns, the emulator is killed and the private folder removed. Should the shell itself be killed, the kernel kills the emulator
  * (PR_SET_PDEATHSIG, by setpriv).
  */
 const supervisor = `
 folder=$1; shift
+read -r go
+if [ "$go" != go ]; then rm -rf -- "$folder"; exit 1; fi
 exec 9<&0 </dev/null
 if command -v setpriv >/dev/null; then set -- setpriv --pdeathsig KILL "$@"; fi
 "$@" 9<&- &
@@ -35,12 +37,15 @@ export interface SupervisedProcess {
   stderr(): string;
   /** Resolves when the emulator is gone and `folder` is removed. */
   ended: Promise<{ exitCode: number | null }>;
+  /** Starts the emulator: from then on it may read its files. */
+  start(): void;
   /** Ends it at once. */
   kill(): void;
 }
 
 /**
- * Starts an emulator that cannot outlive this process, with `folder` removed after it in every case.
+ * Prepares an emulator that cannot outlive this process; `folder` is removed after it, or without it when
+ * it is never started.
  *
  * @throws RekernelError RK-TOOL-MISSING (5) when there is no shell; a missing emulator is the caller's to check
  */
@@ -75,6 +80,7 @@ export function startSupervised(command: readonly string[], folder: string): Sup
     monitor: monitor!,
     stderr: () => stderr,
     ended,
+    start: () => lifeLine!.write("go\n"),
     kill: () => lifeLine!.end(),
   };
 }

@@ -129,44 +129,51 @@ export async function bootVm(options: VmOptions): Promise<Vm> {
   const forwards = options.forwards ?? [];
   const network = options.network ?? forwards.length > 0;
   const hostRoot = options.hostRoot ?? true;
+  const share = options.share === undefined ? undefined : await shareFolder(options.share);
+  options.signal?.throwIfAborted();
 
   const folder = await mkdtemp(join(tmpdir(), "rekernel-lab-")).catch((error) => {
     throw writeError(tmpdir(), error);
   });
-  let vm: LabVm | undefined;
+  const lab = join(folder, "lab");
+  const initramfs = join(folder, "initramfs");
+  const commandLine = `console=ttyS0 panic=0 oops=panic rdinit=/init ${options.commandLine ?? ""}`.trim();
+  const shares: SharedFolder[] = [{ tag: "lab", path: lab, writable: true }];
+  if (hostRoot) shares.push({ tag: "root", path: "/", writable: false });
+  if (share !== undefined) shares.push({ tag: "share", path: share, writable: true });
+  const command = qemuCommand({
+    accelerator,
+    kernel: options.kernel.image,
+    initramfs,
+    commandLine,
+    memoryMiB: options.memoryMiB ?? 1024,
+    shares,
+    network,
+    forwards,
+  });
+  // From here on the supervisor answers for the folder, whatever becomes of this process.
+  const vm = new LabVm(startSupervised(command, folder), lab, options);
+  const work: Promise<unknown>[] = [];
   try {
-    const lab = join(folder, "lab");
     await mkdir(join(lab, "jobs"), { recursive: true });
     if (options.onBoot !== undefined) await writeJob(lab, onBootJob, options.onBoot);
     const files = await guestFileEntries(options.files ?? {}, hostRoot);
-    const initramfs = join(folder, "initramfs");
     await writeOrExplain(initramfs, await initramfsFor(options.kernel, options, busybox, files));
-    const commandLine = `console=ttyS0 panic=0 oops=panic rdinit=/init ${options.commandLine ?? ""}`.trim();
-    const shares: SharedFolder[] = [{ tag: "lab", path: lab, writable: true }];
-    if (hostRoot) shares.push({ tag: "root", path: "/", writable: false });
-    if (options.share !== undefined)
-      shares.push({ tag: "share", path: await shareFolder(options.share), writable: true });
     options.signal?.throwIfAborted();
-    const command = qemuCommand({
-      accelerator,
-      kernel: options.kernel.image,
-      initramfs,
-      commandLine,
-      memoryMiB: options.memoryMiB ?? 1024,
-      shares,
-      network,
-      forwards,
-    });
-    vm = new LabVm(startSupervised(command, folder), lab, options);
-    const placed = [options.kernel, ...(options.nextKernels ?? [])].map((kernel) =>
-      placeKernel(join(lab, "kernels", kernel.release), kernel, commandLine, () =>
-        initramfsFor(kernel, options, busybox, files),
-      ),
-    );
-    await Promise.all([vm.booted(forwards), ...placed]);
+    // The guest boots while the kernels that it may enter are laid out.
+    work.push(vm.powerOn(forwards));
+    for (const kernel of [options.kernel, ...(options.nextKernels ?? [])])
+      work.push(
+        placeKernel(join(lab, "kernels", kernel.release), kernel, commandLine, () =>
+          initramfsFor(kernel, options, busybox, files),
+        ),
+      );
+    await Promise.all(work);
     return vm;
   } catch (error) {
-    await vm?.stop();
+    await vm.stop();
+    await Promise.allSettled(work);
+    // Work that was under way may have written after the supervisor's clean-up.
     await rm(folder, { recursive: true, force: true });
     options.signal?.throwIfAborted();
     throw error;
@@ -290,8 +297,9 @@ class LabVm implements Vm {
     if (options.signal?.aborted) onAbort();
   }
 
-  /** Waits for the first boot and learns the forwarded ports. */
-  async booted(forwards: readonly PortForward[]): Promise<void> {
+  /** Starts the machine, waits for its first boot and learns the forwarded ports. */
+  async powerOn(forwards: readonly PortForward[]): Promise<void> {
+    this.#process.start();
     try {
       await this.waitForBoot({ timeoutMs: this.#options.bootTimeoutMs ?? 300_000 });
     } catch (error) {
