@@ -1,4 +1,4 @@
-import { open } from "node:fs/promises";
+import { constants, open } from "node:fs/promises";
 import { hasErrno, RekernelError } from "../core/errors.ts";
 
 /** No kernel image or module comes near this, debug information included. */
@@ -14,7 +14,8 @@ export async function readInputFile(path: string, what: string): Promise<Uint8Ar
   const fail = (reason: string, hint: string, cause?: unknown) =>
     new RekernelError("failed", "RK-FILE", `Cannot read the ${what} ${path}: ${reason}.`, { hint, cause });
   try {
-    const handle = await open(path);
+    // Opening a FIFO would wait for a writer.
+    const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const stat = await handle.stat();
       if (stat.isDirectory()) throw fail("it is a folder", `Give the path of the ${what} itself.`);
