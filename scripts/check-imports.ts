@@ -16,9 +16,11 @@ const below: Readonly<Record<string, readonly string[]>> = {
   kdump: ["kernel", "host", "formats", "core"],
   lab: ["livepatch", "kexec", "kdump", "kernel", "host", "formats", "core"],
   doctor: ["lab", "livepatch", "kexec", "kdump", "kernel", "host", "formats", "core"],
-  cli: ["doctor", "lab", "livepatch", "kexec", "kdump", "kernel", "host", "formats", "core"],
+  // The JSON documents that commands print; of the rooms below it uses types only.
+  documents: ["doctor", "lab", "livepatch", "kexec", "kdump", "kernel", "host", "formats", "core"],
+  cli: ["documents", "doctor", "lab", "livepatch", "kexec", "kdump", "kernel", "host", "formats", "core"],
   // The library's public surface: src/index.ts.
-  index: ["doctor", "lab", "livepatch", "kexec", "kdump", "kernel", "host", "formats", "core"],
+  index: ["documents", "doctor", "lab", "livepatch", "kexec", "kdump", "kernel", "host", "formats", "core"],
 };
 
 /** Builtins that only some rooms may use: formats are pure, and system calls belong to the host. */

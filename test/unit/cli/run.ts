@@ -36,3 +36,12 @@ export function run(
     child.on("close", (exitCode) => resolve({ exitCode, stdout, stderr }));
   });
 }
+
+/** The words of every runnable command, read from the help as a user would. */
+export async function allCommands(group: readonly string[] = []): Promise<string[][]> {
+  const { stdout } = await rekernel([...group, "--help"]);
+  const section = /\nCommands:\n((?: {2}.*\n?)+)/.exec(stdout)?.[1];
+  if (section === undefined) return [[...group]];
+  const names = [...section.matchAll(/^ {2}(\w[\w-]*)/gm)].map(([, name]) => name!);
+  return (await Promise.all(names.map((name) => allCommands([...group, name])))).flat();
+}

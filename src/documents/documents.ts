@@ -1,0 +1,24 @@
+/** The JSON documents of all commands: what docs/json.md describes and tests hold the commands to. */
+import type { z } from "zod";
+import { errorDocument, progressLine } from "./common.ts";
+import { imageInfoDocument, imageSymbolsDocument, moduleInfoDocument } from "./image.ts";
+import { kexecExecDocument, kexecPlanDocument, kexecStatusDocument, kexecUnloadDocument } from "./kexec.ts";
+import { machineReportDocument } from "./machine.ts";
+import { patchListDocument, patchLoadDocument, patchStatusDocument, patchUnloadDocument } from "./patches.ts";
+
+export const documents: Readonly<Record<string, z.ZodType>> = {
+  "rekernel doctor": machineReportDocument,
+  "rekernel image info (a kernel)": imageInfoDocument,
+  "rekernel image info (a module)": moduleInfoDocument,
+  "rekernel image symbols": imageSymbolsDocument,
+  "rekernel patch load": patchLoadDocument,
+  "rekernel patch unload": patchUnloadDocument,
+  "rekernel patch list": patchListDocument,
+  "rekernel patch status": patchStatusDocument,
+  "rekernel kexec load": kexecPlanDocument,
+  "rekernel kexec exec": kexecExecDocument,
+  "rekernel kexec unload": kexecUnloadDocument,
+  "rekernel kexec status": kexecStatusDocument,
+};
+
+export { errorDocument, progressLine };

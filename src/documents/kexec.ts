@@ -1,0 +1,40 @@
+import { z } from "zod";
+import type { ExecStarted } from "../kexec/exec.ts";
+import type { KexecPlan } from "../kexec/plan.ts";
+import type { KexecStatus } from "../kexec/status.ts";
+import { documentOf } from "./document.ts";
+
+/** `rekernel kexec load` */
+export const kexecPlanDocument = documentOf<KexecPlan>()(
+  z.strictObject({
+    image: z.string().describe("path of the kernel that was loaded"),
+    release: z.string().optional().describe("its release, where its boot header names one"),
+    initrd: z.string().optional().describe("path of the initrd"),
+    initrdBytes: z.int(),
+    commandLine: z.string().describe("the command line of the next kernel"),
+  }),
+);
+
+/** `rekernel kexec exec`; nothing is printed where this process itself jumps. */
+export const kexecExecDocument = documentOf<ExecStarted>()(
+  z.strictObject({ by: z.literal("init").describe("the init system stops all services, then jumps") }),
+);
+
+/** `rekernel kexec unload` */
+export const kexecUnloadDocument = z.strictObject({ loaded: z.literal(false) });
+
+/** `rekernel kexec status` */
+export const kexecStatusDocument = documentOf<KexecStatus>()(
+  z.strictObject({
+    running: z.string().describe("release of the running kernel"),
+    supported: z.boolean().describe("the kernel has kexec"),
+    loaded: z.boolean().optional().describe("a kernel waits for the jump"),
+    crashLoaded: z.boolean().optional().describe("a crash kernel waits for a panic"),
+    crashSizeBytes: z.number().optional().describe("memory that crashkernel= reserved"),
+    loadDisabled: z.boolean().optional().describe("kernel.kexec_load_disabled"),
+    loadLimitReboot: z.number().optional().describe("loads that are still allowed, -1: any number"),
+    loadLimitPanic: z.number().optional(),
+    lockdown: z.enum(["none", "integrity", "confidentiality", "unknown"]),
+    execThrough: z.enum(["systemd", "directly"]).describe("how `kexec exec` would jump"),
+  }),
+);
