@@ -1,8 +1,9 @@
-import { execFile } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { access, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { hasErrno, RekernelError } from "../core/errors.ts";
-import { readElf } from "../formats/elf/read.ts";
+import { RekernelError } from "../core/errors.ts";
+import { decompress } from "../formats/compression.ts";
+import { readInputFile } from "../kernel/input-file.ts";
+import { KernelModuleFile } from "../kernel/module.ts";
 
 /** A module ready for `insmod`: uncompressed. */
 export interface LoadableModule {
@@ -13,7 +14,7 @@ export interface LoadableModule {
 
 /**
  * The modules `names` of one kernel and all they depend on, in loading order, uncompressed.
- * Names that the kernel has built in are left out, as are those in `optional` that it does not have at all.
+ * Names that the kernel has built in are left out.
  *
  * Works on `lib/modules/RELEASE` as a package ships it, before any depmod: modules.order and modules.builtin
  * (both written by kbuild) say what there is, each module's own `depends=` says what it needs.
@@ -24,13 +25,12 @@ export interface LoadableModule {
 export async function modulesInLoadOrder(
   folder: string,
   names: readonly string[],
-  optional: ReadonlySet<string> = new Set(),
 ): Promise<LoadableModule[]> {
   const [modular, builtIn] = await Promise.all([
     listed(folder, "modules.order"),
     listed(folder, "modules.builtin"),
   ]);
-  const reads = new Map<string, Promise<{ data: Uint8Array; depends: string[] }>>();
+  const reads = new Map<string, ReturnType<typeof readModule>>();
   const ordered = new Map<string, LoadableModule>();
 
   const read = (name: string, path: string) => {
@@ -53,7 +53,7 @@ export async function modulesInLoadOrder(
     if (ordered.has(name)) return;
     const file = modular.get(name);
     if (file === undefined) {
-      if (builtIn.has(name) || optional.has(name)) return;
+      if (builtIn.has(name)) return;
       throw new RekernelError("failed", "RK-LAB-MODULE", `The kernel of ${folder} has no module ${name}.`);
     }
     if (path.includes(name))
@@ -97,36 +97,20 @@ async function listed(folder: string, file: string): Promise<Map<string, string>
   return byName;
 }
 
-async function readModule(path: string): Promise<{ data: Uint8Array; depends: string[] }> {
-  const data = await readUncompressed(path);
-  const modinfo = readElf(data, path).section(".modinfo")?.data ?? new Uint8Array(0);
-  const depends = Buffer.from(modinfo)
-    .toString("latin1")
-    .split("\0")
-    .filter((field) => field.startsWith("depends="))
-    .flatMap((field) => field.slice("depends=".length).split(","))
-    .filter((name) => name !== "");
-  return { data, depends: depends.map(moduleName) };
+async function readModule(path: string): Promise<{ data: Uint8Array; depends: readonly string[] }> {
+  const file = await existing(path);
+  const data = decompress(await readInputFile(file, "kernel module"), { name: file });
+  return { data, depends: KernelModuleFile.fromBytes(data, file).dependencies };
 }
 
-async function readUncompressed(path: string): Promise<Uint8Array> {
-  // modules.order names what the build made; the package may ship it compressed.
-  for (const suffix of ["", ".xz"]) {
-    try {
-      const data = await readFile(path + suffix);
-      return suffix === "" ? data : await unxz(path + suffix);
-    } catch (error) {
-      if (!hasErrno(error) || error.code !== "ENOENT") throw error;
-    }
+/** modules.order names what the build made; the package may ship it compressed. */
+async function existing(path: string): Promise<string> {
+  for (const suffix of ["", ".xz", ".zst", ".gz"]) {
+    const isThere = await access(path + suffix).then(
+      () => true,
+      () => false,
+    );
+    if (isThere) return path + suffix;
   }
   throw new RekernelError("failed", "RK-LAB-MODULE", `The kernel module ${path} is missing.`);
-}
-
-function unxz(path: string): Promise<Uint8Array> {
-  return new Promise((resolve, reject) => {
-    execFile("xz", ["-dc", path], { encoding: "buffer", maxBuffer: 256 << 20 }, (error, stdout) => {
-      if (error) reject(error);
-      else resolve(stdout);
-    });
-  });
 }

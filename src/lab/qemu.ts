@@ -1,6 +1,8 @@
 import { access, constants, open } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { RekernelError } from "../core/errors.ts";
+import { readBzImage } from "../formats/bzimage.ts";
+import { readInputFile } from "../kernel/input-file.ts";
 
 /** How guest code is executed. */
 export type Accelerator = "kvm" | "tcg";
@@ -122,30 +124,10 @@ async function isStatic(path: string): Promise<boolean> {
 }
 
 /**
- * Refuses what QEMU would boot into nothing: a file without the Linux boot header
- * (Documentation/arch/x86/boot.rst), or shorter than its header says.
+ * Refuses what QEMU would boot into nothing: a file that is no whole bzImage.
  *
- * @throws RekernelError RK-BAD-IMAGE (1)
+ * @throws RekernelError RK-FILE, RK-BAD-IMAGE (1), RK-PERMISSION (5)
  */
 export async function requireBootableImage(path: string): Promise<void> {
-  const bad = (reason: string, cause?: unknown) =>
-    new RekernelError("failed", "RK-BAD-IMAGE", `${path} is not a kernel that boots: ${reason}.`, { cause });
-  const handle = await open(path).catch((error: Error) => {
-    throw bad(error.message, error);
-  });
-  try {
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(0x250), 0, 0x250, 0);
-    if (
-      bytesRead < 0x250 ||
-      buffer.readUInt16LE(0x1fe) !== 0xaa55 ||
-      buffer.readUInt32BE(0x202) !== 0x48647253
-    )
-      throw bad("no Linux boot header");
-    const setupSectors = buffer.readUInt8(0x1f1) || 4;
-    const needed = (setupSectors + 1) * 512 + buffer.readUInt32LE(0x1f4) * 16;
-    const { size } = await handle.stat();
-    if (size < needed) throw bad(`it has ${size} bytes, and its header says ${needed}`);
-  } finally {
-    await handle.close();
-  }
+  readBzImage(await readInputFile(path, "kernel image"), path);
 }
