@@ -43,7 +43,8 @@ export function examples(command: Command, ...lines: string[]): Command {
   return command.addHelpText("after", `\n${title}\n${lines.map((line) => `  ${line}`).join("\n")}`);
 }
 
-async function runCommand(
+/** Runs one program's work in a context: signals, progress, error report, exit code. */
+export async function runCommand(
   json: boolean,
   work: (context: CommandContext) => Promise<number | undefined> | Promise<void>,
 ): Promise<void> {
