@@ -42,11 +42,13 @@ export interface IncludedTableEntry extends TableEntry {
 /**
  * @param isReachable whether the running kernel's copy of unchanged read-only data can be referred to;
  *                    where not, the module gets a copy
+ * @param neededElsewhere new functions and variables that other units refer to
  */
 export function includedPieces(
   difference: Difference,
   patched: UnitObject,
   isReachable: (original: Piece) => boolean,
+  neededElsewhere: readonly Piece[] = [],
 ): IncludedPiece[] {
   const { originalOf } = difference.correlation;
   const replaced = new Set(difference.changed.map((change) => change.patched));
@@ -58,6 +60,7 @@ export function includedPieces(
     queue.push(piece);
   };
   for (const piece of replaced) include(piece, "changed");
+  for (const piece of neededElsewhere) include(piece, "new, needed by another unit");
 
   const belongsToIncluded = (piece: Piece) => {
     const parent = coldParent(piece, patched);

@@ -1,0 +1,329 @@
+/** Brings difference and match of all units together: what the module replaces, holds, and binds. Pure. */
+import { RekernelError } from "../../core/errors.ts";
+import { STB_GLOBAL, STB_WEAK } from "../../formats/elf/constants.ts";
+import { fentrySymbol, maxFentryOffset } from "./arch/x86_64.ts";
+import { type Difference, differenceOf, type Problem } from "./difference.ts";
+import type { GlueObject } from "./glue.ts";
+import { type IncludedPiece, type IncludedReference, includedPieces } from "./inclusion.ts";
+import { type FunctionMatch, matchUnit, type TargetCode, type UnitMatch } from "./match.ts";
+import { isPieceTarget, type Piece, type TableEntry, type UnitObject } from "./object.ts";
+import { KlpSymbolNames, unitOutputObject } from "./output.ts";
+import {
+  type Binding,
+  type ExportedSymbol,
+  moduleKeyProblem,
+  type ResolveContext,
+  resolveDestination,
+  type Unresolved,
+} from "./resolve.ts";
+
+export interface PlanUnit {
+  source: string;
+  /** Undefined for vmlinux, else the module's code. */
+  module: TargetCode | undefined;
+  original: UnitObject;
+  patched: UnitObject;
+}
+
+export interface PlanContext {
+  vmlinux: TargetCode;
+  exports: ReadonlyMap<string, ExportedSymbol>;
+  moduleNamed(name: string): TargetCode | undefined;
+}
+
+/** A function that the module replaces. */
+export interface PlannedFunction {
+  source: string;
+  /** "vmlinux" or a module. */
+  object: string;
+  name: string;
+  sympos: number;
+  reason: string;
+  sizeBytes: number;
+  newSizeBytes: number;
+  alias: string;
+}
+
+export interface ModulePlan {
+  functions: readonly PlannedFunction[];
+  /** New functions and data, and copies of constants, by unit. */
+  included: readonly {
+    source: string;
+    name: string;
+    kind: "function" | "data" | "constant";
+    sizeBytes: number;
+    reason: string;
+  }[];
+  objects: readonly GlueObject[];
+  units: readonly Uint8Array[];
+  names: KlpSymbolNames;
+  aliases: ReadonlySet<string>;
+  namespaces: readonly string[];
+  /** Functions of the touched units that are byte for byte the target's. */
+  identicalFunctions: number;
+  comparedFunctions: number;
+}
+
+export interface AnalysedUnit extends PlanUnit {
+  difference: Difference;
+  match: UnitMatch;
+}
+
+export function analyseUnit(unit: PlanUnit, context: PlanContext): AnalysedUnit {
+  return {
+    ...unit,
+    difference: differenceOf(unit.original, unit.patched),
+    match: matchUnit(unit.original, unit.module ?? context.vmlinux),
+  };
+}
+
+/** Functions of the unit that are not the target's, weak ones that another object overrides aside. */
+export function mismatches(unit: AnalysedUnit): FunctionMatch[] {
+  const changed = new Set(unit.difference.changed.map((change) => change.original));
+  return [...unit.match.functions.values()].filter(
+    ({ status, piece }) =>
+      status !== "identical" &&
+      (changed.has(piece) || (status !== "ambiguous" && piece.symbols[0]?.bind !== STB_WEAK)),
+  );
+}
+
+/**
+ * @throws RekernelError RK-NO-FUNCTIONAL-CHANGE (3); refused (4) with the first problem's code and all problems as details
+ */
+export function planModule(units: readonly AnalysedUnit[], context: PlanContext): ModulePlan {
+  refuse(units.flatMap((unit) => unit.difference.problems.map((problem) => inUnit(unit.source, problem))));
+  const touched = units.filter((unit) => unit.difference.changed.length > 0);
+  if (touched.length === 0)
+    throw new RekernelError(
+      "nothingToDo",
+      "RK-NO-FUNCTIONAL-CHANGE",
+      "The patch changes no function: the compiler makes the same code with and without it.",
+      {
+        hint: "Changes to comments, to white space or to code that the configuration leaves out need no live patch.",
+      },
+    );
+  refuse(touched.flatMap((unit) => [...mismatchProblems(unit), ...hookProblems(unit)]));
+
+  const neededNames = new Set(touched.flatMap((unit) => unit.patched.pieces.flatMap(undefinedNames)));
+  const newGlobals = new Set<string>();
+  const isNewGlobal = (unit: AnalysedUnit, piece: Piece) =>
+    !unit.difference.correlation.originalOf.has(piece) &&
+    piece.symbols.some(({ name, bind }) => bind === STB_GLOBAL && neededNames.has(name));
+  const included = touched.map((unit) => {
+    const own = unit.module ?? context.vmlinux;
+    const neededElsewhere = unit.patched.pieces.filter(
+      (piece) => piece.role !== "initCode" && isNewGlobal(unit, piece),
+    );
+    for (const piece of neededElsewhere) for (const { name } of piece.symbols) newGlobals.add(name);
+    const isReachable = (piece: Piece) =>
+      unit.match.pieces.has(piece) || own.symbolsNamed(piece.name).length === 1;
+    return { unit, pieces: includedPieces(unit.difference, unit.patched, isReachable, neededElsewhere) };
+  });
+
+  const bound = included.map(({ unit, pieces }) => bindUnit(unit, pieces, context, newGlobals));
+  refuse(bound.flatMap(({ unit, problems }) => problems.map((problem) => inUnit(unit.source, problem))));
+
+  const functions = planFunctions(touched);
+  const aliases = new Set(functions.map(({ alias }) => alias));
+  const names = new KlpSymbolNames(
+    new Set([
+      ...context.exports.keys(),
+      ...aliases,
+      ...included.flatMap(({ pieces }) =>
+        pieces.flatMap(({ piece }) => piece.symbols.map(({ name }) => name)),
+      ),
+    ]),
+  );
+  const outputs = bound.map(({ unit, pieces, bindingOf, dropped }) =>
+    unitOutputObject(
+      {
+        source: unit.source,
+        included: pieces,
+        bind: (reference) => bindingOf.get(reference)!,
+        isDropped: (entry) => dropped.has(entry),
+        functionAliases: new Map(
+          functions.flatMap(({ patched, alias, unit: owner }) =>
+            owner === unit ? [[patched, alias] as const] : [],
+          ),
+        ),
+        isGlobal: (piece) => isNewGlobal(unit, piece),
+      },
+      names,
+    ),
+  );
+  const objects = new Map<string, PlannedFunction[]>();
+  for (const planned of functions)
+    objects.set(planned.object, [...(objects.get(planned.object) ?? []), planned]);
+  const compared = touched.flatMap((unit) => [...unit.match.functions.values()]);
+  return {
+    functions: functions.map(({ patched: _patched, unit: _unit, ...planned }) => planned),
+    included: included.flatMap(({ unit, pieces }) =>
+      pieces
+        .filter(({ piece }) => !unit.difference.changed.some(({ patched }) => patched === piece))
+        .map((entry) => describeIncluded(unit.source, entry)),
+    ),
+    objects: [...objects].map(([object, list]) => ({
+      module: object === "vmlinux" ? undefined : object,
+      functions: list.map(({ name, sympos, alias }) => ({ oldName: name, sympos, newFunction: alias })),
+    })),
+    units: outputs,
+    names,
+    aliases,
+    namespaces: [
+      ...new Set(
+        bound.flatMap(({ bindingOf }) =>
+          [...bindingOf.values()].flatMap((binding) =>
+            binding.kind === "export" && binding.namespace !== "" ? [binding.namespace] : [],
+          ),
+        ),
+      ),
+    ].sort(),
+    identicalFunctions: compared.filter(({ status }) => status === "identical").length,
+    comparedFunctions: compared.length,
+  };
+}
+
+function planFunctions(
+  units: readonly AnalysedUnit[],
+): (PlannedFunction & { patched: Piece; unit: AnalysedUnit })[] {
+  let count = 0;
+  return units.flatMap((unit) =>
+    unit.difference.changed.map(({ original, patched, reason }) => {
+      const symbol = unit.match.functions.get(original)!.symbol!;
+      return {
+        source: unit.source,
+        object: unit.module?.object ?? "vmlinux",
+        name: symbol.name,
+        sympos: symbol.sympos,
+        reason,
+        sizeBytes: original.end - original.start - original.entry,
+        newSizeBytes: patched.end - patched.start - patched.entry,
+        alias: `klp_new_function_${count++}`,
+        patched,
+        unit,
+      };
+    }),
+  );
+}
+
+function describeIncluded(source: string, { piece, reason }: IncludedPiece): ModulePlan["included"][number] {
+  const kind =
+    piece.role === "code" || piece.role === "auxiliaryCode"
+      ? "function"
+      : piece.role === "data"
+        ? "data"
+        : "constant";
+  return { source, name: piece.name, kind, sizeBytes: piece.end - piece.start - piece.entry, reason };
+}
+
+function bindUnit(
+  unit: AnalysedUnit,
+  pieces: readonly IncludedPiece[],
+  context: PlanContext,
+  newGlobals: ReadonlySet<string>,
+) {
+  const resolveContext: ResolveContext = { ...context, module: unit.module, match: unit.match, newGlobals };
+  const bindingOf = new Map<IncludedReference, Binding>();
+  const dropped = new Set<TableEntry>();
+  const problems = new Map<string, Problem>();
+  const resolve = (reference: IncludedReference): Binding | Unresolved | undefined =>
+    reference.destination.kind === "included"
+      ? undefined
+      : resolveDestination(reference.destination, resolveContext);
+  const bind = (reference: IncludedReference) => {
+    const binding = resolve(reference);
+    if (!binding) return;
+    if (binding.kind === "unresolved") problems.set(binding.problem.message, binding.problem);
+    else bindingOf.set(reference, binding);
+  };
+  for (const { piece, references, tableEntries } of pieces) {
+    for (const reference of references) bind(reference);
+    for (const entry of tableEntries) {
+      const problem = moduleKeyProblem(entry, piece.name, (index) => resolve(entry.references[index]!));
+      if (problem === "drop") dropped.add(entry);
+      else if (problem) problems.set(problem.message, problem);
+      else for (const reference of entry.references) bind(reference);
+    }
+    if (piece.role === "auxiliaryCode") {
+      const late = references.find(
+        (reference) =>
+          bindingOf.get(reference)?.kind === "klp" &&
+          (bindingOf.get(reference) as { relocatedFor: string }).relocatedFor !== "vmlinux",
+      );
+      if (late) problems.set(piece.name, lateAlternative(piece));
+    }
+  }
+  return { unit, pieces, bindingOf, dropped, problems: [...problems.values()] };
+}
+
+function lateAlternative(piece: Piece): Problem {
+  return {
+    code: "RK-ALTERNATIVE-OF-MODULE",
+    message: `Alternative instructions (${piece.section.name}) refer to a symbol of the module itself: the kernel applies them before it can be bound.`,
+    hint: "Move the call out of the alternative, into a function of its own.",
+  };
+}
+
+function mismatchProblems(unit: AnalysedUnit): Problem[] {
+  const different = mismatches(unit);
+  const [first] = different;
+  if (!first) return [];
+  const object = unit.module?.object ?? "vmlinux";
+  const list = different.slice(0, 8).map(({ piece, reason }) => `${piece.name} (${reason})`);
+  const more = different.length > 8 ? `, and ${different.length - 8} more` : "";
+  if (different.every(({ status }) => status === "ambiguous"))
+    return [
+      {
+        code: "RK-SYMBOL-AMBIGUOUS",
+        message: `${unit.source}: ${list.join(", ")}.`,
+        hint: "Nothing tells which of the identical functions is meant; patch their callers instead.",
+      },
+    ];
+  return [
+    {
+      code: "RK-SOURCE-MISMATCH",
+      message: `${unit.source}, compiled without the patch, is not what the target's ${object} holds: ${different.length} of ${unit.match.functions.size} functions differ: ${list.join(", ")}${more}.`,
+      hint: "Source, configuration or compiler are not those the target was built from. Give the exact source of its release.",
+    },
+  ];
+}
+
+/** Livepatch redirects a function at its ftrace call (kernel/livepatch/patch.c): it needs one at its entry. */
+function hookProblems(unit: AnalysedUnit): Problem[] {
+  return unit.difference.changed.flatMap(({ original }) => {
+    const call = original.references.find(
+      ({ target }) => !isPieceTarget(target) && target.symbol === fentrySymbol,
+    );
+    if (call && call.offset - 1 - original.entry <= maxFentryOffset) return [];
+    return [
+      {
+        code: "RK-NO-FENTRY",
+        message: `${unit.source}: ${original.name} changes, but ftrace cannot hook it (notrace, noinstr, or compiled without -mfentry), so livepatch cannot replace it.`,
+        hint: "Fix the defect in the functions that call it.",
+      },
+    ];
+  });
+}
+
+function undefinedNames(piece: Piece): string[] {
+  return [piece.references, ...piece.tableEntries.map((entry) => entry.references)]
+    .flat()
+    .flatMap(({ target }) => (isPieceTarget(target) ? [] : [target.symbol]));
+}
+
+function inUnit(source: string, problem: Problem): Problem {
+  return problem.message.startsWith(source)
+    ? problem
+    : { ...problem, message: `${source}: ${problem.message}` };
+}
+
+function refuse(problems: readonly Problem[]): void {
+  const [first, ...others] = problems;
+  if (!first) return;
+  throw new RekernelError("refused", first.code, first.message, {
+    hint: first.hint,
+    ...(others.length > 0
+      ? { details: others.map(({ code, message, hint }) => `${code}: ${message} ${hint}`).join("\n") }
+      : {}),
+  });
+}
