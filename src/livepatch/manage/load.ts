@@ -31,7 +31,7 @@ export interface LoadOptions extends WorkOptions {
 
 export interface LoadResult {
   patch: LivePatch;
-  /** From the first function that was changed to the last task that runs the new ones. */
+  /** From the request (finit_module) to the last task that runs the new code. */
   transitionMs: number;
   /** Patches that this one replaced; their modules are removed. */
   replaced: string[];
@@ -50,10 +50,14 @@ export async function loadPatch(path: string, options: LoadOptions = {}): Promis
     checkPatch(path),
   );
   const before = await readLivePatches();
-  await runStep(options, "load", `Load ${file.name}`, (update) => insert(file, timeoutMs, options, update));
-  const transitionMs = await runStep(options, "transition", "Move every task to the new code", (update) =>
+  let startedMs = 0;
+  await runStep(options, "load", `Load ${file.name}`, async (update) => {
+    startedMs = await insert(file, timeoutMs, options, update);
+  });
+  await runStep(options, "transition", "Move every task to the new code", (update) =>
     finishLoading(file.name, timeoutMs, options, update),
   );
+  const transitionMs = performance.now() - startedMs;
   const patch = await readLivePatch(file.name);
   if (patch === undefined)
     throw new RekernelError(
@@ -109,20 +113,22 @@ async function requireFreeName(file: PatchFile): Promise<void> {
   );
 }
 
+/** @returns when the call that succeeded began, on the clock of performance.now() */
 async function insert(
   file: PatchFile,
   timeoutMs: number,
   options: WorkOptions,
   update: (note: string) => void,
-): Promise<void> {
+): Promise<number> {
   const endMs = performance.now() + timeoutMs;
   for (;;) {
     options.signal?.throwIfAborted();
     const log = await KernelLogTail.open();
+    const startedMs = performance.now();
     try {
       if (file.isPlain) await finitModule(file.path);
       else await initModule(file.bytes);
-      return;
+      return startedMs;
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
       if (error.code !== "EBUSY" || performance.now() >= endMs)
@@ -140,9 +146,9 @@ async function finishLoading(
   timeoutMs: number,
   options: WorkOptions,
   update: (note: string) => void,
-): Promise<number> {
+): Promise<void> {
   const end = await waitForTransition(name, true, { timeoutMs, signal: options.signal, update });
-  if (end.kind === "done") return end.elapsedMs;
+  if (end.kind === "done") return;
   if (end.kind === "reversed")
     throw new RekernelError(
       "failed",

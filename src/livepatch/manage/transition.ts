@@ -13,7 +13,7 @@ export interface TransitionOptions {
 }
 
 export type TransitionEnd =
-  | { kind: "done"; elapsedMs: number }
+  | { kind: "done" }
   /** Not over in time, or the signal came; `waiting` names who has not changed sides. */
   | { kind: "stalled"; waiting: WaitingTask[]; interrupted: boolean }
   /** Someone else turned it round. */
@@ -46,9 +46,9 @@ export async function waitForTransition(
     const state = await readTransition(name, host);
     const elapsedMs = performance.now() - startedMs;
     // A patch that is off and at rest disappears from sysfs.
-    if (state === undefined) return enabled ? { kind: "reversed" } : { kind: "done", elapsedMs };
+    if (state === undefined) return { kind: enabled ? "reversed" : "done" };
     if (state.enabled !== enabled) return { kind: "reversed" };
-    if (!state.transition) return { kind: "done", elapsedMs };
+    if (!state.transition) return { kind: "done" };
     const interrupted = signal?.aborted === true;
     if (interrupted || elapsedMs >= timeoutMs)
       return { kind: "stalled", waiting: await waitingTasks(target, { stacks: true }, host), interrupted };

@@ -49,8 +49,10 @@ export async function unloadPatch(name: string, options: UnloadOptions = {}): Pr
     state === undefined
       ? 0
       : await runStep(options, "transition", "Move every task to the old code", async (update) => {
+          const startedMs = performance.now();
           if (state.enabled) await disable(patch, timeoutMs, options, update);
-          return finishUnloading(patch, timeoutMs, options, update);
+          await finishUnloading(patch, timeoutMs, options, update);
+          return performance.now() - startedMs;
         });
   await runStep(options, "unload", `Remove ${patch}`, () => removeModule(patch));
   return { name: patch, transitionMs };
@@ -93,9 +95,9 @@ async function finishUnloading(
   timeoutMs: number,
   options: WorkOptions,
   update: (note: string) => void,
-): Promise<number> {
+): Promise<void> {
   const end = await waitForTransition(name, false, { timeoutMs, signal: options.signal, update });
-  if (end.kind === "done") return end.elapsedMs;
+  if (end.kind === "done") return;
   if (end.kind === "reversed")
     throw new RekernelError(
       "failed",
