@@ -236,8 +236,8 @@ async function writeOrExplain(path: string, data: Uint8Array | string): Promise<
   });
 }
 
-/** Resets in a row without user space that count as a kernel that cannot boot. */
-const resetLimit = 3;
+/** Resets in a row without user space that count as a kernel that cannot boot; firmware alone makes two or three. */
+const resetLimit = 12;
 /** Console output that is kept: the newest. */
 const consoleLimit = 32 << 20;
 
