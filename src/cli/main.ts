@@ -9,6 +9,9 @@ import { registerKexecExec } from "./kexec-exec.ts";
 import { registerKexecLoad } from "./kexec-load.ts";
 import { registerKexecStatus } from "./kexec-status.ts";
 import { registerKexecUnload } from "./kexec-unload.ts";
+import { registerLabRun } from "./lab-run.ts";
+import { registerPatchBuild } from "./patch-build.ts";
+import { registerPatchInspect } from "./patch-inspect.ts";
 import { registerPatchList } from "./patch-list.ts";
 import { registerPatchLoad } from "./patch-load.ts";
 import { registerPatchStatus } from "./patch-status.ts";
@@ -28,14 +31,21 @@ const groups: readonly { name: string; summary: string; commands: readonly Regis
   {
     name: "patch",
     summary: "build, load and take back live patches",
-    commands: [registerPatchLoad, registerPatchUnload, registerPatchList, registerPatchStatus],
+    commands: [
+      registerPatchBuild,
+      registerPatchInspect,
+      registerPatchLoad,
+      registerPatchUnload,
+      registerPatchList,
+      registerPatchStatus,
+    ],
   },
   {
     name: "kexec",
     summary: "start another kernel without firmware or boot loader",
     commands: [registerKexecLoad, registerKexecExec, registerKexecUnload, registerKexecStatus],
   },
-  { name: "lab", summary: "try kernels and patches in a virtual machine", commands: [] },
+  { name: "lab", summary: "try kernels and patches in a virtual machine", commands: [registerLabRun] },
 ];
 
 const exitCodesHelp = `

@@ -3,6 +3,7 @@ import type { z } from "zod";
 import { errorDocument, progressLine } from "./common.ts";
 import { imageInfoDocument, imageSymbolsDocument, moduleInfoDocument } from "./image.ts";
 import { kexecExecDocument, kexecPlanDocument, kexecStatusDocument, kexecUnloadDocument } from "./kexec.ts";
+import { labRunDocument } from "./lab.ts";
 import { machineReportDocument } from "./machine.ts";
 import { patchListDocument, patchLoadDocument, patchStatusDocument, patchUnloadDocument } from "./patches.ts";
 
@@ -19,6 +20,7 @@ export const documents: Readonly<Record<string, z.ZodType>> = {
   "rekernel kexec exec": kexecExecDocument,
   "rekernel kexec unload": kexecUnloadDocument,
   "rekernel kexec status": kexecStatusDocument,
+  "rekernel lab run": labRunDocument,
 };
 
 export { errorDocument, progressLine };

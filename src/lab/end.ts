@@ -49,3 +49,15 @@ export function describeEnd(end: VmEnd): string {
 export function lastLines(log: string, count = 25): string {
   return log.trimEnd().split("\n").slice(-count).join("\n");
 }
+
+/** First line of a crash report, as kernel/panic.c, arch/x86/kernel/dumpstack.c and mm/fault.c begin it. */
+const crashStart =
+  /(BUG: |Oops: |Oops\[|general protection fault|kernel BUG at |invalid opcode: |divide error: |Kernel panic - not syncing)/;
+
+/** The crash report in a console's log: from its first line to the end. Empty without one. */
+export function crashText(log: string): string {
+  const lines = log.trimEnd().split("\n");
+  const lastBoot = lines.findLastIndex((line) => line.includes("] Linux version "));
+  const start = lines.findIndex((line, index) => index > lastBoot && crashStart.test(line));
+  return start === -1 ? "" : lines.slice(start).join("\n");
+}
