@@ -8,14 +8,14 @@ import { isXz, unpackXz } from "./xz.ts";
 export type Compression = "none" | "gzip" | "xz" | "zstd" | "lz4" | "lzma" | "bzip2" | "lzo";
 
 /** Bigger than any kernel image without debug information; hostile input cannot make us allocate more. */
-export const maxUnpackedBytes = 512 << 20;
+const maxUnpackedBytes = 512 << 20;
 
 export interface DecompressOptions {
   /** What the bytes are, for messages: a path, or "the payload of …". */
   name?: string;
   /** Where the container tells: reserves memory at once, and any other size is an error. */
   sizeBytes?: number;
-  /** Refuses to unpack to more than this. Default {@link maxUnpackedBytes}. */
+  /** Refuses to unpack to more than this. Default 512 MiB. */
   limitBytes?: number;
 }
 

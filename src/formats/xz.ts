@@ -177,17 +177,19 @@ function makeCrc64Table(): Uint32Array {
  * `mask` remembers which of the last three bytes looked like opcodes, because the filter leaves an
  * operand alone when it probably begins inside another instruction.
  */
-export function undoX86Filter(data: Uint8Array): void {
+function undoX86Filter(data: Uint8Array): void {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   const signByte = (byte: number) => byte === 0 || byte === 0xff;
   let mask = 0;
   let lastOpcode = -1;
-  for (let at = 0; at + 4 < data.length; at++) {
-    if ((data[at]! & 0xfe) !== 0xe8) continue;
+  const end = data.length - 4;
+  for (let at = 0; ; at++) {
+    while (at < end && (data[at]! & 0xfe) !== 0xe8) at++;
+    if (at >= end) return;
     const gap = at - lastOpcode;
     mask = gap > 3 ? 0 : (mask << (gap - 1)) & 7;
     lastOpcode = at;
-    const highest = mask >= 4 ? 3 : mask >= 2 ? 2 : mask;
+    const highest = mask >= 4 ? 3 : Math.min(mask, 2);
     if (mask !== 0) {
       // Only a single earlier opcode leaves the operand convertible.
       const single = (mask & (mask - 1)) === 0;
