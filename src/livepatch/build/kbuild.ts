@@ -42,7 +42,7 @@ endif
 ifneq ($(REKERNEL_COMMANDS),)
 rekernel-plain = $(patsubst ./%,%,$(1))
 override define rule_cc_o_c
-	@$(file >>$(REKERNEL_COMMANDS),$(call rekernel-plain,$<)|$(obj)|$(if $(filter $(call rekernel-plain,$@),$(call rekernel-plain,$(real-obj-y) $(lib-y))),built-in)|$(if $(filter $(call rekernel-plain,$@),$(call rekernel-plain,$(real-obj-m))),module)|$(CC) $(c_flags)):
+	@$(file >>$(REKERNEL_COMMANDS),$(call rekernel-plain,$<)|$(obj)|$(if $(filter $(call rekernel-plain,$@),$(call rekernel-plain,$(real-obj-y) $(lib-y))),built-in)|$(if $(filter $(call rekernel-plain,$@),$(call rekernel-plain,$(real-obj-m))),module)|$(modfile)|$(CC) $(c_flags)):
 endef
 endif
 `;

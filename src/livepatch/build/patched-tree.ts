@@ -11,7 +11,7 @@ import {
   writeFile,
 } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, normalize } from "node:path";
 import { hasErrno, RekernelError } from "../../core/errors.ts";
 import { writeError } from "../../core/files.ts";
 import { applyToFile, joinLines, type SourceLine, sourceLines } from "./apply.ts";
@@ -175,7 +175,14 @@ export async function makePatchedTree(
     objects,
     touched,
     makeReal: async (paths) => {
-      for (const path of paths) await makeRealFolder(parent(path));
+      // As the kernel walks a path: each folder that is passed through, also before a "..".
+      for (const path of paths) {
+        const names = path.split("/").slice(0, -1);
+        for (let i = 1; i <= names.length; i++) {
+          const passed = normalize(names.slice(0, i).join("/"));
+          if (!passed.startsWith("..")) await makeRealFolder(passed === "." ? "" : passed);
+        }
+      }
     },
     missed: async (files) => {
       const missed: string[] = [];
