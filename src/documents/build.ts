@@ -1,0 +1,62 @@
+import { z } from "zod";
+import type { BuildReport } from "../livepatch/build/build.ts";
+import { documentOf } from "./document.ts";
+
+/** `rekernel patch build` */
+export const patchBuildDocument = documentOf<BuildReport>()(
+  z.strictObject({
+    name: z.string().describe("name of the module and of the patch"),
+    release: z.string().describe("the kernel it is for"),
+    output: z.string().describe("path of the module"),
+    sizeBytes: z.number(),
+    sha256: z.string().describe("of the module"),
+    functions: z
+      .array(
+        z.strictObject({
+          source: z.string(),
+          object: z.string().describe("`vmlinux` or a module"),
+          name: z.string(),
+          sympos: z.number().describe("which of the symbols of that name; 0: the only one"),
+          reason: z.string().describe("why it counts as changed"),
+          sizeBytes: z.number(),
+          newSizeBytes: z.number(),
+          alias: z.string().describe("name of the new function in the module"),
+        }),
+      )
+      .describe("what the module replaces; the original of each is byte for byte in the target"),
+    included: z
+      .array(
+        z.strictObject({
+          source: z.string(),
+          name: z.string(),
+          kind: z.enum(["function", "data", "constant"]),
+          sizeBytes: z.number(),
+          reason: z.string(),
+        }),
+      )
+      .describe("what the module brings besides"),
+    units: z
+      .array(z.strictObject({ source: z.string(), object: z.string(), changed: z.number() }))
+      .describe("translation units that were compiled, with how many functions changed"),
+    match: z.strictObject({
+      identicalFunctions: z.number().describe("functions of these units that are byte for byte the target's"),
+      comparedFunctions: z.number(),
+    }),
+    audit: z.strictObject({
+      klpSymbols: z.number(),
+      klpRelocations: z.number(),
+      importedSymbols: z.number(),
+    }),
+    warnings: z.array(z.string()).describe("what kbuild and objtool warned of"),
+    inputs: z.array(z.strictObject({ name: z.string(), sha256: z.string() })).describe("the patch files"),
+    timesMs: z
+      .strictObject({
+        trees: z.number(),
+        compile: z.number(),
+        link: z.number(),
+        own: z.number(),
+        total: z.number(),
+      })
+      .describe("wall-clock time; `own` is what neither the compiler nor kbuild took"),
+  }),
+);
