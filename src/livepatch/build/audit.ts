@@ -16,8 +16,8 @@ import type { ExportedSymbol } from "./resolve.ts";
 
 export interface AuditContext {
   release: string;
-  /** A stock module's vermagic, where one is at hand; otherwise only the release is compared. */
-  vermagic: string | undefined;
+  /** A module of the target as shipped, where one is at hand; otherwise only the release is compared. */
+  stockModule: { vermagic: string; elf: ElfFile } | undefined;
   exports: ReadonlyMap<string, ExportedSymbol>;
   /** vmlinux or a module of the target, by name. */
   code(object: string): TargetCode | undefined;
@@ -44,6 +44,7 @@ export function auditModule(bytes: Uint8Array, context: AuditContext): AuditSumm
   const elf = readElf(bytes, "The finished module");
   const findings: string[] = [];
   auditModinfo(elf, context, findings);
+  auditModuleStructure(elf, context, findings);
   const importedSymbols = auditImports(elf, context, findings);
   const klpSymbols = auditKlpSymbols(elf, context, findings);
   const klpRelocations = auditRelocations(elf, findings);
@@ -67,8 +68,32 @@ function auditModinfo(elf: ElfFile, context: AuditContext, findings: string[]): 
   const vermagic = info.get("vermagic")?.[0] ?? "";
   if (!vermagic.startsWith(`${context.release} `))
     findings.push(`its vermagic "${vermagic}" is not that of ${context.release}`);
-  else if (context.vermagic !== undefined && vermagic.trim() !== context.vermagic.trim())
-    findings.push(`its vermagic "${vermagic}" is not that of the target's modules, "${context.vermagic}"`);
+  else if (context.stockModule && vermagic.trim() !== context.stockModule.vermagic.trim())
+    findings.push(
+      `its vermagic "${vermagic}" is not that of the target's modules, "${context.stockModule.vermagic}"`,
+    );
+}
+
+/** struct module is laid out by the configuration: where its init and exit pointers lie shows a wrong one. */
+function auditModuleStructure(elf: ElfFile, context: AuditContext, findings: string[]): void {
+  const layout = (file: ElfFile) => {
+    const section = file.section(".gnu.linkonce.this_module");
+    if (!section) return undefined;
+    const pointers = file
+      .relocationsOf(section)
+      .map(({ offset, symbol }) => `${file.symbols[symbol]?.name} at ${offset}`);
+    return { size: section.size, pointers };
+  };
+  const own = layout(elf);
+  const stock = context.stockModule && layout(context.stockModule.elf);
+  if (!own) findings.push("it has no struct module");
+  else if (
+    stock &&
+    (own.size !== stock.size || stock.pointers.some((pointer) => !own.pointers.includes(pointer)))
+  )
+    findings.push(
+      `its struct module (${own.size} bytes, ${own.pointers.sort().join(", ")}) is not the target's (${stock.size} bytes, ${stock.pointers.sort().join(", ")})`,
+    );
 }
 
 function auditImports(elf: ElfFile, context: AuditContext, findings: string[]): number {

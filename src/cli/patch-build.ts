@@ -1,0 +1,124 @@
+import { type Command, Option } from "commander";
+import { RekernelError } from "../core/errors.ts";
+import type { TargetKernel } from "../kernel/target.ts";
+import type { BuildReport } from "../livepatch/build/build.ts";
+import { action, type CommandContext, examples } from "./context.ts";
+
+interface BuildCommandOptions {
+  kernel?: string;
+  image?: string;
+  config?: string;
+  source?: string;
+  symvers?: string;
+  modules?: string;
+  output?: string;
+  name?: string;
+  replace?: boolean;
+}
+
+/** `rekernel patch build`: make a live patch module from a source patch. */
+export function registerPatchBuild(parent: Command): void {
+  const command = parent
+    .command("build")
+    .summary("make a live patch from a source patch")
+    .description(
+      "Make a live patch module from a source patch, for one exact kernel.\n" +
+        "Only what the patch touches is compiled, twice: with and without it. Every\n" +
+        "function that will be replaced is compared byte for byte with the kernel's own.",
+    )
+    .argument("<patch...>", "unified diffs against the kernel's source")
+    .option("--kernel <release>", "the kernel to patch, as uname -r says it (default: the running one)")
+    .option("-o, --output <file>", "where the module goes (default: NAME.ko in this folder)")
+    .option("--name <name>", "the module's name (default: livepatch_ and the patch's name)")
+    .option("--replace", "take the place of all live patches that are loaded before")
+    .addOption(new Option("--image <file>", "by hand, instead of --kernel: vmlinuz or vmlinux"))
+    .addOption(new Option("--config <file>", "by hand: the kernel's configuration"))
+    .addOption(new Option("--source <folder>", "by hand: the kernel's source, a folder or a tarball"))
+    .addOption(new Option("--symvers <file>", "by hand: Module.symvers of the kernel's build"))
+    .addOption(new Option("--modules <folder>", "by hand: lib/modules/RELEASE with the modules"))
+    .action(
+      action<BuildCommandOptions, [string[]]>(async (context, options, paths) => {
+        const { buildLivePatch } = await import("../livepatch/build/build.ts");
+        const { parsePatch } = await import("../livepatch/build/patch.ts");
+        const { readInputFile } = await import("../kernel/input-file.ts");
+        const patches = [];
+        for (const path of paths) patches.push(parsePatch(await readInputFile(path, "patch"), path));
+        const target = await chosenTarget(options, context);
+        const report = await buildLivePatch({
+          target,
+          patches,
+          name: options.name,
+          output: options.output,
+          replace: options.replace,
+          onProgress: context.onProgress,
+          signal: context.signal,
+        });
+        context.print(buildReportText(report, context));
+        context.result(report);
+      }),
+    );
+  examples(
+    command,
+    "rekernel patch build fix.patch",
+    "rekernel patch build fix.patch --kernel 6.12.115+deb12-amd64 -o fix.ko",
+  );
+}
+
+function buildReportText(report: BuildReport, { style }: CommandContext): string {
+  const { functions, included, match, timesMs, audit } = report;
+  const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
+  const list = functions.map(
+    ({ name, object, source, reason, sizeBytes, newSizeBytes }) =>
+      `  ${style("bold", name)}${object === "vmlinux" ? "" : ` [${object}]`}  ${sizeBytes} -> ${newSizeBytes} bytes\n    ${source}: ${reason}`,
+  );
+  const added = included
+    .filter(({ kind }) => kind !== "constant")
+    .map(({ name, kind, sizeBytes, reason }) => `  ${name}  ${kind}, ${sizeBytes} bytes\n    ${reason}`);
+  return [
+    `${style("green", report.output)} is a live patch for ${report.release}, ${report.sizeBytes} bytes.`,
+    "",
+    `It replaces ${count(functions.length, "function")}, each byte for byte the kernel's own before:`,
+    ...list,
+    ...(added.length > 0 ? ["", "It brings along:", ...added] : []),
+    "",
+    `Match   ${match.identicalFunctions} of ${match.comparedFunctions} functions of the touched units are the kernel's own`,
+    `Audit   ${count(audit.importedSymbols, "exported symbol")}, ${count(audit.klpSymbols, "symbol")} bound by livepatch, all in the target`,
+    ...report.warnings.map((warning) => `Warning ${warning}`),
+    `Time    ${seconds(timesMs.total)}: compiler ${seconds(timesMs.compile)}, kbuild ${seconds(timesMs.link)}, source tree ${seconds(timesMs.trees)}, rekernel ${seconds(timesMs.own)}`,
+    "",
+    `Load it on that kernel, as root: rekernel patch load ${report.output}`,
+  ].join("\n");
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+async function chosenTarget(options: BuildCommandOptions, context: CommandContext): Promise<TargetKernel> {
+  const { targetFromPaths, targetKernel } = await import("../kernel/target.ts");
+  const byHand = {
+    image: options.image,
+    config: options.config,
+    source: options.source,
+    symvers: options.symvers,
+  };
+  const given = Object.entries(byHand).filter(([, value]) => value !== undefined);
+  if (given.length === 0 && options.modules === undefined) {
+    const { release } = await import("node:os");
+    return targetKernel(options.kernel ?? release(), {
+      onProgress: context.onProgress,
+      signal: context.signal,
+    });
+  }
+  const { image, config, source, symvers } = byHand;
+  if (options.kernel !== undefined || !image || !config || !source || !symvers)
+    throw new RekernelError(
+      "usage",
+      "RK-USAGE",
+      "A kernel given by hand needs --image, --config, --source and --symvers, and no --kernel.",
+      {
+        hint: "Or give --kernel RELEASE alone: everything else comes from the distribution's packages.",
+      },
+    );
+  return targetFromPaths({ image, config, source, symvers, modules: options.modules });
+}

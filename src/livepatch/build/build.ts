@@ -1,0 +1,342 @@
+/**
+ * From a source patch to an audited live patch module, in the order in which the data flows:
+ * target, trees, units, objects, difference, match, module, audit. There is no other way through.
+ */
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { basename } from "node:path";
+import { RekernelError } from "../../core/errors.ts";
+import { writeFileAtomic } from "../../core/files.ts";
+import { runStep, type WorkOptions } from "../../core/progress.ts";
+import { KernelImage } from "../../kernel/image.ts";
+import { KernelModuleFile } from "../../kernel/module.ts";
+import { findModule, moduleName } from "../../kernel/modules-folder.ts";
+import { readSymvers } from "../../kernel/symvers.ts";
+import type { TargetKernel } from "../../kernel/target.ts";
+import { auditModule } from "./audit.ts";
+import { glueSource } from "./glue.ts";
+import { withKlpRelocations } from "./klp-relocations.ts";
+import { linkModule } from "./link.ts";
+import type { TargetCode } from "./match.ts";
+import { readUnitObject } from "./object.ts";
+import type { SourcePatch } from "./patch.ts";
+import { applyPatches, makePatchedTree } from "./patched-tree.ts";
+import {
+  type AnalysedUnit,
+  analyseUnit,
+  type ModulePlan,
+  mismatches,
+  type PlanContext,
+  planModule,
+} from "./plan.ts";
+import type { ExportedSymbol } from "./resolve.ts";
+import { moduleCode, vmlinuxCode } from "./target-code.ts";
+import { prepareTrees } from "./trees.ts";
+import { type CompiledUnit, compileUnits, describeUnits } from "./units.ts";
+
+export interface BuildOptions extends WorkOptions {
+  target: TargetKernel;
+  patches: readonly SourcePatch[];
+  /** Module name; made from the first patch's file name when left out. */
+  name?: string | undefined;
+  /** Where the module goes: a .ko file. NAME.ko in the current folder when left out. */
+  output?: string | undefined;
+  /** Atomic replace: loading it takes back all live patches that are loaded before. */
+  replace?: boolean | undefined;
+}
+
+export interface BuildReport {
+  name: string;
+  release: string;
+  output: string;
+  sizeBytes: number;
+  sha256: string;
+  /** Functions that the module replaces; each one's original is byte for byte in the target. */
+  functions: ModulePlan["functions"];
+  /** What the module brings besides. */
+  included: ModulePlan["included"];
+  units: { source: string; object: string; changed: number }[];
+  match: { identicalFunctions: number; comparedFunctions: number };
+  audit: { klpSymbols: number; klpRelocations: number; importedSymbols: number };
+  /** What kbuild and objtool warned of. */
+  warnings: readonly string[];
+  inputs: { name: string; sha256: string }[];
+  /** Wall-clock milliseconds; `own` is what neither the compiler nor kbuild took. */
+  timesMs: { trees: number; compile: number; link: number; own: number; total: number };
+}
+
+/**
+ * @throws RekernelError RK-PATCH-… (1, 3, 4), RK-COMPILE-ERROR (1), RK-NO-FUNCTIONAL-CHANGE (3),
+ *   refusals of the difference and the match (4: RK-SOURCE-MISMATCH, RK-DATA-CHANGE, RK-INIT-CHANGE …),
+ *   RK-LINK, RK-AUDIT (1), RK-DISK-FULL (1)
+ */
+export async function buildLivePatch(options: BuildOptions): Promise<BuildReport> {
+  const { target } = options;
+  const name =
+    options.name === undefined ? defaultModuleName(options.patches) : checkedModuleName(options.name);
+  const output = options.output ?? `${name}.ko`;
+  const started = performance.now();
+  // The image takes half a second to unpack: while others work, nobody waits for it.
+  const imagePending = KernelImage.open(target.image);
+  imagePending.catch(() => {});
+  const symversPending = readSymvers(target.symvers);
+  symversPending.catch(() => {});
+
+  const trees = await prepareTrees(target, options);
+  const treesReady = performance.now();
+  const touched = await applyPatches(trees, options.patches);
+  const tree = await makePatchedTree(trees, touched);
+  try {
+    const described = await describeUnits(
+      trees,
+      touched.map(({ path }) => path),
+      options,
+    );
+    const enabled = described.filter((unit) => unit.enabled);
+    const compileStarted = performance.now();
+    const units = await compileUnits(trees, tree, enabled, options);
+    const compileMs = performance.now() - compileStarted;
+    const image = await imagePending;
+    checkRelease(image, target);
+    const exports = exportedSymbols(await symversPending, image);
+    const modules = await openModules(target, units);
+    const context: PlanContext = {
+      vmlinux: vmlinuxCode(image),
+      exports,
+      moduleNamed: (wanted) => modules.get(wanted),
+    };
+    const analysed = await runStep(
+      options,
+      "difference",
+      "Compare the objects with each other and with the target",
+      () => analyse(units, context, options),
+    );
+    const plan = planModule(analysed, context);
+
+    const linkStarted = performance.now();
+    const linked = await runStep(options, "module", `Link ${name}.ko`, () =>
+      linkModule({
+        tree: trees.pristine,
+        makeArgs: trees.makeArgs,
+        name,
+        glue: glueSource(plan.objects, {
+          description: `Live patch for ${target.release}: ${options.patches.map((patch) => basename(patch.name)).join(", ")}`,
+          replace: options.replace ?? false,
+          namespaces: plan.namespaces,
+          quotedNamespaces: atLeast(target.release, 6, 13),
+        }),
+        units: plan.units,
+        folder: tree.folder,
+        signal: options.signal,
+      }),
+    );
+    const linkMs = performance.now() - linkStarted;
+
+    const bytes = withKlpRelocations(linked.bytes, plan.names.bindings, plan.aliases);
+    const stock = await stockModule(target, units);
+    const audit = await runStep(options, "audit", "Audit the module against the target", () =>
+      auditModule(bytes, {
+        release: target.release,
+        stockModule: stock,
+        exports,
+        code: (object) => (object === "vmlinux" ? context.vmlinux : modules.get(object)),
+      }),
+    );
+    options.signal?.throwIfAborted();
+    await writeFileAtomic(output, bytes);
+
+    const total = performance.now() - started;
+    const treesMs = treesReady - started;
+    return {
+      name,
+      release: target.release,
+      output,
+      sizeBytes: bytes.length,
+      sha256: sha256(bytes),
+      functions: plan.functions,
+      included: plan.included,
+      units: analysed.map((unit) => ({
+        source: unit.source,
+        object: unit.module?.object ?? "vmlinux",
+        changed: unit.difference.changed.length,
+      })),
+      match: { identicalFunctions: plan.identicalFunctions, comparedFunctions: plan.comparedFunctions },
+      audit,
+      warnings: linked.warnings,
+      inputs: await inputs(options),
+      timesMs: {
+        trees: treesMs,
+        compile: compileMs,
+        link: linkMs,
+        own: total - treesMs - compileMs - linkMs,
+        total,
+      },
+    };
+  } finally {
+    await tree.remove();
+  }
+}
+
+async function analyse(
+  units: readonly CompiledUnit[],
+  context: PlanContext,
+  options: WorkOptions,
+): Promise<AnalysedUnit[]> {
+  const analysed: AnalysedUnit[] = [];
+  for (const unit of units) {
+    options.signal?.throwIfAborted();
+    const module = unit.owner.kind === "module" ? requireModule(unit, context) : undefined;
+    const original = readUnitObject(await readFile(unit.original), `${unit.source}, original`);
+    const patched = readUnitObject(await readFile(unit.patched), `${unit.source}, patched`);
+    let result = analyseUnit({ source: unit.source, module, original, patched }, context);
+    if (result.difference.changed.length > 0 && mismatches(result).length > 0) {
+      // Functions in sections of their own are jumped to by longer instructions. The kernel's own flags decide.
+      const stock = readUnitObject(await readFile(await unit.stockFlags()), `${unit.source}, stock flags`);
+      result = withStockMatch(result, stock, context);
+    }
+    analysed.push(result);
+  }
+  return analysed;
+}
+
+/** Takes a function as identical when the kernel's exact compile command makes what the target holds. */
+function withStockMatch(
+  unit: AnalysedUnit,
+  stock: ReturnType<typeof readUnitObject>,
+  context: PlanContext,
+): AnalysedUnit {
+  const stockUnit = analyseUnit({ ...unit, original: stock, patched: stock }, context);
+  const byName = new Map([...stockUnit.match.functions.values()].map((match) => [match.piece.name, match]));
+  const functions = new Map(unit.match.functions);
+  const pieces = new Map(unit.match.pieces);
+  for (const [piece, match] of functions) {
+    const other = byName.get(piece.name);
+    if (match.status === "identical" || other?.status !== "identical" || !other.symbol) continue;
+    functions.set(piece, { piece, status: "identical", symbol: other.symbol });
+    pieces.set(piece, other.symbol.location - BigInt(piece.entry));
+  }
+  for (const [piece, location] of stockUnit.match.pieces) {
+    const own = piece.named ? unit.original.byName.get(piece.name) : undefined;
+    if (own && !pieces.has(own)) pieces.set(own, location + BigInt(piece.entry - own.entry));
+  }
+  return {
+    ...unit,
+    match: { functions, pieces, symbols: new Map([...stockUnit.match.symbols, ...unit.match.symbols]) },
+  };
+}
+
+function requireModule(unit: CompiledUnit, context: PlanContext): TargetCode {
+  const name = unit.owner.kind === "module" ? unit.owner.name : "vmlinux";
+  const module = context.moduleNamed(name);
+  if (module) return module;
+  throw new RekernelError(
+    "refused",
+    "RK-MODULE-MISSING",
+    `${unit.source} belongs to the module ${name}, whose file the target does not have.`,
+    {
+      hint: "Give the folder with the target's modules: --modules /lib/modules/RELEASE.",
+    },
+  );
+}
+
+async function openModules(
+  target: TargetKernel,
+  units: readonly CompiledUnit[],
+): Promise<Map<string, TargetCode>> {
+  const modules = new Map<string, TargetCode>();
+  const open = async (name: string): Promise<void> => {
+    if (modules.has(name) || target.modules === undefined) return;
+    const path = await findModule(target.modules, name);
+    if (path === undefined) return;
+    const file = await KernelModuleFile.open(path);
+    modules.set(name, moduleCode(file.elf, name));
+    // What a module needs, its patched functions may need: symbols that other modules export.
+    for (const dependency of file.dependencies) await open(dependency);
+  };
+  for (const unit of units) if (unit.owner.kind === "module") await open(unit.owner.name);
+  return modules;
+}
+
+/** Some module of the target as shipped, against which vermagic and the layout of struct module are checked. */
+async function stockModule(
+  target: TargetKernel,
+  units: readonly CompiledUnit[],
+): Promise<KernelModuleFile | undefined> {
+  if (target.modules === undefined) return undefined;
+  const owner = units.find((unit) => unit.owner.kind === "module")?.owner;
+  for (const name of [owner?.kind === "module" ? owner.name : undefined, "failover", "loop", "dummy"]) {
+    const path = name === undefined ? undefined : await findModule(target.modules, name);
+    if (path !== undefined) return KernelModuleFile.open(path);
+  }
+  return undefined;
+}
+
+function exportedSymbols(
+  symvers: Awaited<ReturnType<typeof readSymvers>>,
+  image: KernelImage,
+): Map<string, ExportedSymbol> {
+  const exports = new Map<string, ExportedSymbol>();
+  const wrong: string[] = [];
+  for (const [name, { crc, module, namespace }] of symvers) {
+    const inImage = module === "vmlinux" ? image.exports.get(name) : undefined;
+    if (module === "vmlinux" && (!inImage || (inImage.crc !== undefined && inImage.crc !== crc)))
+      wrong.push(name);
+    exports.set(name, { module: moduleName(module), crc, namespace });
+  }
+  if (wrong.length > 0)
+    throw new RekernelError(
+      "refused",
+      "RK-SYMVERS-MISMATCH",
+      `Module.symvers is not of the target's build: ${wrong.length} exports of vmlinux differ, ${wrong.slice(0, 3).join(", ")} among them.`,
+      {
+        hint: "Take Module.symvers from the headers package of exactly the target's version.",
+      },
+    );
+  return exports;
+}
+
+function checkRelease(image: KernelImage, target: TargetKernel): void {
+  if (image.release === target.release) return;
+  throw new RekernelError(
+    "refused",
+    "RK-IMAGE-MISMATCH",
+    `${target.image} is the kernel ${image.release}, not ${target.release}.`,
+    {
+      hint: "Give image, configuration and Module.symvers of the same build.",
+    },
+  );
+}
+
+function defaultModuleName(patches: readonly SourcePatch[]): string {
+  const stem = basename(patches[0]?.name ?? "patch").replace(/\.(patch|diff)$/i, "");
+  const name = `livepatch_${stem
+    .replace(/[^A-Za-z0-9]+/g, "_")
+    .replace(/^_+|_+$/g, "")
+    .toLowerCase()}`;
+  return name.slice(0, maxModuleName);
+}
+
+/** MODULE_NAME_LEN (include/linux/moduleparam.h) on 64-bit machines, less the terminating NUL. */
+const maxModuleName = 55;
+
+function checkedModuleName(name: string): string {
+  if (/^[A-Za-z][A-Za-z0-9_]*$/.test(name) && name.length <= maxModuleName) return name;
+  throw new RekernelError("usage", "RK-BAD-NAME", `"${name}" cannot be a module's name.`, {
+    hint: `Use letters, digits and underscores, at most ${maxModuleName}.`,
+  });
+}
+
+function atLeast(release: string, major: number, minor: number): boolean {
+  const [, a = "0", b = "0"] = /^(\d+)\.(\d+)/.exec(release) ?? [];
+  return Number(a) > major || (Number(a) === major && Number(b) >= minor);
+}
+
+async function inputs(options: BuildOptions): Promise<BuildReport["inputs"]> {
+  const { target } = options;
+  const files = [target.image, target.config, target.symvers];
+  return Promise.all(files.map(async (path) => ({ name: path, sha256: sha256(await readFile(path)) })));
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
