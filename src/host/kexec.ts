@@ -6,10 +6,8 @@ import { readFlag, readInteger } from "./pseudo-files.ts";
 import { syscall } from "./syscall.ts";
 
 /** Flags of kexec_file_load, from include/uapi/linux/kexec.h. */
-export const KEXEC_FILE_UNLOAD = 0x1;
-export const KEXEC_FILE_ON_CRASH = 0x2;
-export const KEXEC_FILE_NO_INITRAMFS = 0x4;
-export const KEXEC_FILE_DEBUG = 0x8;
+const KEXEC_FILE_UNLOAD = 0x1;
+const KEXEC_FILE_NO_INITRAMFS = 0x4;
 
 /** What the running kernel says about kexec. A field is undefined where the kernel does not tell it. */
 export interface KexecState {
@@ -70,7 +68,6 @@ export async function kexecFileLoad(
   image: string,
   initrd: string | undefined,
   commandLine: string,
-  flags = 0,
 ): Promise<void> {
   const kernelFile = await open(image, "r");
   try {
@@ -84,7 +81,7 @@ export async function kexecFileLoad(
         initrdFile?.fd ?? -1,
         line.length,
         line,
-        initrdFile === undefined ? flags | KEXEC_FILE_NO_INITRAMFS : flags,
+        initrdFile === undefined ? KEXEC_FILE_NO_INITRAMFS : 0,
       );
     } finally {
       await initrdFile?.close();
@@ -95,10 +92,10 @@ export async function kexecFileLoad(
 }
 
 /**
- * Drops the loaded image, or with KEXEC_FILE_ON_CRASH the crash kernel.
+ * Drops the loaded image.
  *
  * @throws SyscallError
  */
-export async function kexecFileUnload(flags = 0): Promise<void> {
-  await syscall("kexec_file_load", syscallNumber.kexec_file_load, -1, -1, 0, 0, flags | KEXEC_FILE_UNLOAD);
+export async function kexecFileUnload(): Promise<void> {
+  await syscall("kexec_file_load", syscallNumber.kexec_file_load, -1, -1, 0, 0, KEXEC_FILE_UNLOAD);
 }

@@ -1,7 +1,8 @@
 /** What will be handed to the kernel: decided, checked and shown before anything is touched. */
-import { readFile, stat } from "node:fs/promises";
-import { hasErrno, RekernelError } from "../core/errors.ts";
-import { badImage, protocolText, readBzImage } from "../formats/bzimage.ts";
+import { stat } from "node:fs/promises";
+import { RekernelError } from "../core/errors.ts";
+import { protocolText, readBzImage } from "../formats/bzimage.ts";
+import { readInputFile } from "../kernel/input-file.ts";
 import { type CommandLineChoice, nextCommandLine } from "./command-line.ts";
 
 export interface KexecRequest extends CommandLineChoice {
@@ -29,7 +30,7 @@ export interface KexecPlan {
  */
 export async function planKexec(request: KexecRequest, runningCommandLine: string): Promise<KexecPlan> {
   const { image, initrd } = request;
-  const { header } = readBzImage(await readWhole(image, "kernel image"), image);
+  const { header } = readBzImage(await readInputFile(image, "kernel image"), image);
   // arch/x86/kernel/kexec-bzimage64.c bzImage64_probe.
   if (header.protocol < 0x020c || !header.xloadflags.kernel64 || !header.xloadflags.canBeLoadedAbove4G)
     throw new RekernelError(
@@ -63,48 +64,10 @@ export function releaseOf(kernelVersion: string): string | undefined {
   return /^\S+/.exec(kernelVersion)?.[0];
 }
 
-async function readWhole(path: string, what: string): Promise<Uint8Array> {
-  try {
-    const { size } = await stat(path);
-    if (size > maxImageBytes) throw badImage(path, `it is larger than any ${what}`);
-    return await readFile(path);
-  } catch (error) {
-    throw fileError(path, what, error);
-  }
-}
-
-/** Far above any kernel, far below what would exhaust this process. */
-const maxImageBytes = 512 << 20;
-
+/** Only its size matters here: the kernel reads it, and nobody checks what is in it. */
 async function initrdSize(path: string): Promise<number> {
-  try {
-    const found = await stat(path);
-    if (!found.isFile()) throw new RekernelError("failed", "RK-FILE", `The initrd ${path} is not a file.`);
-    if (found.size === 0) throw new RekernelError("failed", "RK-FILE", `The initrd ${path} is empty.`);
-    return found.size;
-  } catch (error) {
-    throw fileError(path, "initrd", error);
-  }
-}
-
-function fileError(path: string, what: string, error: unknown): unknown {
-  if (!hasErrno(error) || error instanceof RekernelError) return error;
-  const reason =
-    error.code === "ENOENT"
-      ? "there is no such file"
-      : error.code === "EISDIR"
-        ? "it is a folder"
-        : error.code;
-  const permission = error.code === "EACCES" || error.code === "EPERM";
-  return permission
-    ? new RekernelError(
-        "machineCannot",
-        "RK-PERMISSION",
-        `Cannot read the ${what} ${path}: permission denied.`,
-        {
-          hint: "Run the same command with sudo, or as root.",
-          cause: error,
-        },
-      )
-    : new RekernelError("failed", "RK-FILE", `Cannot read the ${what} ${path}: ${reason}.`, { cause: error });
+  const found = await stat(path);
+  if (!found.isFile()) throw new RekernelError("failed", "RK-FILE", `The initrd ${path} is not a file.`);
+  if (found.size === 0) throw new RekernelError("failed", "RK-FILE", `The initrd ${path} is empty.`);
+  return found.size;
 }
