@@ -47,7 +47,11 @@ export { type KexecPlan, type KexecRequest, planKexec } from "./kexec/plan.ts";
 export { type KexecStatus, kexecStatus } from "./kexec/status.ts";
 // Virtual machines
 export type { VmEnd } from "./lab/end.ts";
+export { type LabRun, type LabRunOptions, runInLab } from "./lab/run.ts";
 export { bootVm, type RunResult, type Vm, type VmOptions } from "./lab/vm.ts";
+export { type BuildOptions, type BuildReport, buildLivePatch } from "./livepatch/build/build.ts";
+export { parsePatch, type SourcePatch } from "./livepatch/build/patch.ts";
+export { inspectPatchModule, type PatchModule } from "./livepatch/inspect.ts";
 // Live patches of the running kernel
 export { type LoadOptions, type LoadResult, loadPatch } from "./livepatch/manage/load.ts";
 export { listPatches, type PatchStatus, patchStatus } from "./livepatch/manage/status.ts";

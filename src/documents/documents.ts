@@ -1,17 +1,26 @@
 /** The JSON documents of all commands: what docs/json.md describes and tests hold the commands to. */
 import type { z } from "zod";
+import { patchBuildDocument } from "./build.ts";
 import { errorDocument, progressLine } from "./common.ts";
 import { imageInfoDocument, imageSymbolsDocument, moduleInfoDocument } from "./image.ts";
 import { kexecExecDocument, kexecPlanDocument, kexecStatusDocument, kexecUnloadDocument } from "./kexec.ts";
 import { labRunDocument } from "./lab.ts";
 import { machineReportDocument } from "./machine.ts";
-import { patchListDocument, patchLoadDocument, patchStatusDocument, patchUnloadDocument } from "./patches.ts";
+import {
+  patchInspectDocument,
+  patchListDocument,
+  patchLoadDocument,
+  patchStatusDocument,
+  patchUnloadDocument,
+} from "./patches.ts";
 
 export const documents: Readonly<Record<string, z.ZodType>> = {
   "rekernel doctor": machineReportDocument,
   "rekernel image info (a kernel)": imageInfoDocument,
   "rekernel image info (a module)": moduleInfoDocument,
   "rekernel image symbols": imageSymbolsDocument,
+  "rekernel patch build": patchBuildDocument,
+  "rekernel patch inspect": patchInspectDocument,
   "rekernel patch load": patchLoadDocument,
   "rekernel patch unload": patchUnloadDocument,
   "rekernel patch list": patchListDocument,

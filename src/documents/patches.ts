@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { LivePatch } from "../host/livepatches.ts";
+import type { PatchModule } from "../livepatch/inspect.ts";
 import type { LoadResult } from "../livepatch/manage/load.ts";
 import type { PatchStatus } from "../livepatch/manage/status.ts";
 import type { UnloadResult } from "../livepatch/manage/unload.ts";
@@ -24,6 +25,37 @@ const livePatch = z.strictObject({
     }),
   ),
 });
+
+/** `rekernel patch inspect` */
+export const patchInspectDocument = documentOf<PatchModule>()(
+  z.strictObject({
+    name: z.string(),
+    release: z.string().describe("the kernel it is for"),
+    vermagic: z.string(),
+    description: z.string().optional(),
+    sizeBytes: z.number(),
+    objects: z
+      .array(
+        z.strictObject({
+          object: z.string().describe("`vmlinux` or a module"),
+          functions: z.array(
+            z.strictObject({
+              name: z.string(),
+              sympos: z.number(),
+              newFunction: z.string(),
+              newSizeBytes: z.number(),
+            }),
+          ),
+        }),
+      )
+      .describe("what it replaces; empty where its tables are not static"),
+    klpSymbols: z
+      .array(z.strictObject({ object: z.string(), name: z.string(), sympos: z.number() }))
+      .describe("symbols that livepatch binds by name and position"),
+    klpRelocations: z.number(),
+    imports: z.array(z.string()).describe("exported symbols that it uses"),
+  }),
+);
 
 /** `rekernel patch load` */
 export const patchLoadDocument = documentOf<LoadResult>()(
