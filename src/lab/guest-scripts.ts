@@ -87,6 +87,8 @@ job=/lab/jobs/$1
 echo "pid $1 $$" >&3
 [ -e $job/in ] || ln -s /dev/null $job/in
 export HOME=/root USER=root LOGNAME=root TERM=dumb SHELL=/bin/sh
+# Or systemd's reboot and poweroff would take this root for a container's and do nothing.
+export SYSTEMD_IGNORE_CHROOT=1
 cd /
 exec chroot ${commandRoot(hostRoot)} /bin/sh $job/run <$job/in >>$job/out 2>>$job/err 3>&-
 `;

@@ -5,8 +5,9 @@ import { hasErrno, RekernelError } from "../core/errors.ts";
 /**
  * Runs the emulator ("$@") once the owner says "go", and outlives its owner just long enough to clean up:
  * the owner holds the other end of standard input, so when it ends in any way, even by SIGKILL, `read`
- * returns, the emulator is killed and the private folder removed. Should the shell itself be killed, the kernel kills the emulator
- * (PR_SET_PDEATHSIG, by setpriv).
+ * returns, the emulator is killed and the private folder removed. The shell gives up standard error, whose
+ * reader goes with the owner, because it reports killed jobs there and would die of it. Should the shell
+ * itself be killed, the kernel kills the emulator (PR_SET_PDEATHSIG, by setpriv).
  */
 const supervisor = `
 folder=$1; shift
@@ -16,9 +17,9 @@ exec 9<&0 </dev/null
 if command -v setpriv >/dev/null; then set -- setpriv --pdeathsig KILL "$@"; fi
 "$@" 9<&- &
 emulator=$!
-{ read -r _ <&9; kill -9 $emulator; } 2>/dev/null 3<&- 4<&- 5<&- &
+{ read -r _ <&9; kill -9 $emulator; } 3<&- 4<&- 5<&- 2>/dev/null &
 watcher=$!
-exec 3<&- 4<&- 5<&- 9<&-
+exec 3<&- 4<&- 5<&- 9<&- 2>/dev/null
 trap 'kill -9 $emulator 2>/dev/null' TERM INT HUP
 wait $emulator
 code=$?
