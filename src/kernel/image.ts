@@ -2,7 +2,7 @@
 import { RekernelError } from "../core/errors.ts";
 import { cString, latin1 } from "../formats/bytes.ts";
 import { type BzImage, badImage, isBzImage, readBzImage, unpackPayload } from "../formats/bzimage.ts";
-import { compressionOf, decompress } from "../formats/compression.ts";
+import { decompress } from "../formats/compression.ts";
 import { EM_X86_64, ET_DYN, ET_EXEC, PT_LOAD } from "../formats/elf/constants.ts";
 import { type ElfFile, readElf } from "../formats/elf/read.ts";
 import { findKallsyms, type Kallsyms } from "../formats/kallsyms.ts";
@@ -95,9 +95,9 @@ export class KernelImage {
         throw badImage(name, "it is a 32-bit kernel, and rekernel works with x86-64 kernels");
       vmlinux = unpackPayload(this.bzImage, name);
     } else {
-      const foreign = foreignImage(bytes);
+      vmlinux = decompress(bytes, { name });
+      const foreign = foreignImage(vmlinux);
       if (foreign) throw badImage(name, `it is ${foreign}, and rekernel works with x86-64 kernels`);
-      vmlinux = compressionOf(bytes) === "none" ? bytes : decompress(bytes, { name });
       if (!isElf(vmlinux)) throw badImage(name, "it is neither a bzImage nor an ELF file");
     }
     this.vmlinuxSize = vmlinux.length;

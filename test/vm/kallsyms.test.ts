@@ -1,6 +1,7 @@
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
+import { RekernelError } from "../../src/core/errors.ts";
 import { SHN_UNDEF } from "../../src/formats/elf/constants.ts";
 import { KernelImage } from "../../src/kernel/image.ts";
 import { KernelModuleFile } from "../../src/kernel/module.ts";
@@ -43,6 +44,51 @@ describe.each(["newest", "series61"] as const)("kallsyms of the stock kernel (%s
     expect(notes).toContain(image.buildId);
   });
 
+  test("features are those of the kernel's configuration", async () => {
+    const config = await readFile(kernel.config!, "utf8");
+    const has = (option: string) => config.includes(`\nCONFIG_${option}=y\n`);
+    expect(image.features).toEqual({
+      livepatch: has("LIVEPATCH"),
+      kexec: has("KEXEC"),
+      kexecFile: has("KEXEC_FILE"),
+      crashDump: has("PROC_VMCORE"),
+      modversions: has("MODVERSIONS"),
+      moduleSignatures: has("MODULE_SIG"),
+      ftrace: has("DYNAMIC_FTRACE"),
+      kprobes: has("KPROBES"),
+      kaslr: has("RANDOMIZE_MEMORY"),
+      ibt: has("X86_KERNEL_IBT"),
+      btf: has("DEBUG_INFO_BTF"),
+      orc: has("UNWINDER_ORC"),
+      lockdown: has("SECURITY_LOCKDOWN_LSM"),
+    });
+  });
+
+  test("damaged copies of the image give an answer or a reason", async () => {
+    const tryOut = (bytes: Uint8Array) => {
+      try {
+        const copy = KernelImage.fromBytes(bytes, "copy");
+        copy.symbols;
+        copy.exports;
+        copy.buildId;
+      } catch (error) {
+        expect(error).toBeInstanceOf(RekernelError);
+      }
+    };
+    const vmlinux = image.elf.bytes;
+    const rodata = image.elf.section(".rodata")!;
+    const sectionTable = Math.max(...image.elf.sections.map(({ offset }) => offset));
+    const packed = new Uint8Array(await readFile(kernel.image));
+    for (let seed = 1; seed <= 5; seed++) {
+      tryOut(damaged(vmlinux, seed, 0, 512));
+      tryOut(damaged(vmlinux, seed, sectionTable, 4096));
+      tryOut(damaged(vmlinux, seed, rodata.offset + rodata.size / 2, rodata.size / 2));
+      tryOut(vmlinux.subarray(0, Math.trunc((vmlinux.length * seed) / 6)));
+    }
+    tryOut(damaged(packed, 1, 100_000, packed.length - 200_000));
+    tryOut(packed.subarray(0, packed.length / 2));
+  });
+
   test("a loaded module's symbols and types are those of its file", async () => {
     const modulePath = await findModule(kernel.modules!, "9p");
     const module = await KernelModuleFile.open(modulePath);
@@ -73,7 +119,19 @@ describe.each(["newest", "series61"] as const)("kallsyms of the stock kernel (%s
 });
 
 async function findModule(modules: string, name: string): Promise<string> {
-  const list = await readFile(join(modules, "modules.dep"), "utf8");
-  const line = list.split("\n").find((entry) => entry.split(":")[0]!.match(`/${name}\\.ko`));
-  return join(modules, line!.split(":")[0]!);
+  const folder = join(modules, "kernel/fs", name);
+  const file = (await readdir(folder)).find((entry) => entry.startsWith(`${name}.ko`));
+  return join(folder, file!);
+}
+
+/** Small deterministic damage: a few bytes, where `seed` says. */
+function damaged(bytes: Uint8Array, seed: number, from: number, size: number): Uint8Array {
+  const copy = bytes.slice();
+  let state = seed;
+  for (let count = 1 + (seed % 7); count > 0; count--) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    const at = from + Math.floor((state / 2 ** 32) * size);
+    copy[at] = copy[at]! ^ ((state & 0xff) | 1);
+  }
+  return copy;
 }

@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { RekernelError } from "../../../src/core/errors.ts";
@@ -117,6 +118,7 @@ describe("bad images", () => {
     const arm = new Uint8Array(4096);
     arm.set(Buffer.from("ARM\x64"), 56);
     refuse(arm, /ARM 64/);
+    refuse(gzipSync(arm), /ARM 64/);
     refuse(
       buildBzImage(vmlinux, (header) => header.writeUInt16LE(0, 0x236)),
       /32-bit/,
