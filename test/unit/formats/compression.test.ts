@@ -28,6 +28,14 @@ describe("decompress", () => {
     expect(Buffer.compare(decompress(packed, { sizeBytes: sample.length }), sample)).toBe(0);
   });
 
+  test("unpacks lzma whose header tells the size", () => {
+    const packed = fixture("plain.lzma");
+    new DataView(packed.buffer).setBigUint64(5, BigInt(sample.length), true);
+    expect(Buffer.compare(decompress(packed), sample)).toBe(0);
+    new DataView(packed.buffer).setBigUint64(5, 1n << 40n, true);
+    expect(() => decompress(packed)).toThrow(/more than/);
+  });
+
   test("unpacks an empty xz file", () => {
     expect(decompress(fixture("empty.xz"))).toHaveLength(0);
   });
