@@ -1,0 +1,63 @@
+import type { CommandContext } from "../src/cli/context.ts";
+import { type DemoGuest, type Trial, unexpected } from "./guest.ts";
+import type { PollStatistics } from "./poller.ts";
+
+const columns = 80;
+
+/** Tells the story: chapters, the commands that are run, what they print. */
+export class Stage {
+  readonly #context: CommandContext;
+
+  constructor(context: CommandContext) {
+    this.#context = context;
+  }
+
+  chapter(number: number, title: string): void {
+    this.#context.print(`\n${this.#context.style(["bold", "cyan"], `${number}  ${title}`)}`);
+  }
+
+  say(...lines: string[]): void {
+    for (const line of lines) this.#context.print(`   ${line}`);
+  }
+
+  command(...lines: string[]): void {
+    for (const [index, line] of lines.entries())
+      this.#context.print(`   ${this.#context.style("bold", index === 0 ? `# ${line}` : `  ${line}`)}`);
+  }
+
+  /** Output of a command, or part of a file. */
+  quote(text: string): void {
+    for (const line of text.trimEnd().split("\n"))
+      this.#context.print(`   ${this.#context.style("dim", `| ${line.slice(0, columns - 5)}`)}`);
+  }
+
+  /** Shows what the trigger of the defect said, and insists that it is as it must be. */
+  trial({ defect, output }: Trial, expected: boolean): void {
+    this.command("sh demo/guest/cgroup-kill.sh");
+    this.quote(output);
+    if (defect !== expected) throw unexpected(expected ? "the defect is not there" : "the defect is there");
+    this.#context.print(
+      `   ${defect ? this.#context.style("red", "The defect is there.") : this.#context.style("green", "The defect is gone.")}`,
+    );
+  }
+
+  /** Runs `rekernel` in the guest while the client outside looks at the service. */
+  async watched(guest: DemoGuest, ...args: string[]): Promise<PollStatistics> {
+    this.command(`rekernel ${args.join(" ")}`);
+    const { result, seen } = await guest.watch(() => guest.rekernel(...args));
+    this.quote(result);
+    if (seen.failures > 0)
+      throw unexpected(`${seen.failures} of ${seen.answers + seen.failures} polls failed`);
+    this.say(
+      `${seen.answers} answers meanwhile, none missing; longest gap ${seen.longestGapMs.toFixed(0)} ms.`,
+    );
+    return seen;
+  }
+
+  table(rows: readonly (readonly [string, string])[]): void {
+    const width = Math.max(...rows.map(([what]) => what.length));
+    this.#context.print("");
+    for (const [what, value] of rows)
+      this.#context.print(`   ${what.padEnd(width)}   ${this.#context.style("bold", value)}`);
+  }
+}
