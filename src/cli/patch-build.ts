@@ -72,7 +72,7 @@ function buildReportText(report: BuildReport, { style }: CommandContext): string
       `  ${style("bold", name)}${object === "vmlinux" ? "" : ` [${object}]`}  ${sizeBytes} -> ${newSizeBytes} bytes\n    ${source}: ${reason}`,
   );
   const added = included
-    .filter(({ kind }) => kind !== "constant")
+    .filter(({ kind, name }) => kind !== "constant" && !name.startsWith("."))
     .map(({ name, kind, sizeBytes, reason }) => `  ${name}  ${kind}, ${sizeBytes} bytes\n    ${reason}`);
   return [
     `${style("green", report.output)} is a live patch for ${report.release}, ${report.sizeBytes} bytes.`,

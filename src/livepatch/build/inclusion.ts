@@ -43,12 +43,14 @@ export interface IncludedTableEntry extends TableEntry {
  * @param isReachable whether the running kernel's copy of unchanged read-only data can be referred to;
  *                    where not, the module gets a copy
  * @param neededElsewhere new functions and variables that other units refer to
+ * @param carried changed functions that cannot be replaced themselves, all of whose callers are
  */
 export function includedPieces(
   difference: Difference,
   patched: UnitObject,
   isReachable: (original: Piece) => boolean,
   neededElsewhere: readonly Piece[] = [],
+  carried: ReadonlySet<Piece> = new Set(),
 ): IncludedPiece[] {
   const { originalOf } = difference.correlation;
   const replaced = new Set(difference.changed.map((change) => change.patched));
@@ -64,7 +66,7 @@ export function includedPieces(
 
   const belongsToIncluded = (piece: Piece) => {
     const parent = coldParent(piece, patched);
-    return parent !== undefined && (replaced.has(parent) || !originalOf.has(parent));
+    return parent !== undefined && (replaced.has(parent) || carried.has(parent) || !originalOf.has(parent));
   };
 
   const destination = (
@@ -82,7 +84,7 @@ export function includedPieces(
       piece: original,
       addend: addend - piece.entry + original.entry,
     });
-    if (isContentOnly(piece) || !before || belongsToIncluded(piece)) return local;
+    if (isContentOnly(piece) || !before || belongsToIncluded(piece) || carried.has(piece)) return local;
     switch (piece.role) {
       case "code":
       case "initCode":

@@ -29,7 +29,7 @@ export interface LinkedModule {
  * new functions, to which ftrace returns rather than jumps.
  */
 const expectedWarnings =
-  /modpost: .*undefined!|Skipping BTF|functions_\d+\+0x[0-9a-f]+: data relocation to !ENDBR/;
+  /modpost: (.*undefined!|suppressed \d+ unresolved)|Skipping BTF|functions_\d+\+0x[0-9a-f]+: data relocation to !ENDBR/;
 
 /**
  * @throws RekernelError RK-LINK (1) with kbuild's output

@@ -144,7 +144,8 @@ class ObjectReader {
         piece.references = this.#references(piece.section, piece.start, piece.end);
         pieces.push(piece);
       }
-    for (const table of tables.values()) this.#assignEntries(table);
+    // By name: the order of the sections depends on which function needs one first.
+    for (const name of [...tables.keys()].sort()) this.#assignEntries(tables.get(name)!);
     const byName = new Map<string, Piece>();
     for (const piece of pieces)
       if (piece.named) for (const symbol of piece.symbols) byName.set(symbol.name, piece);

@@ -1,7 +1,7 @@
 /** Brings difference and match of all units together: what the module replaces, holds, and binds. Pure. */
 import { RekernelError } from "../../core/errors.ts";
 import { STB_GLOBAL, STB_WEAK } from "../../formats/elf/constants.ts";
-import { fentrySymbol, maxFentryOffset } from "./arch/x86_64.ts";
+import { carryThroughCallers } from "./carry.ts";
 import { type Difference, differenceOf, type Problem } from "./difference.ts";
 import type { GlueObject } from "./glue.ts";
 import { type IncludedPiece, type IncludedReference, includedPieces } from "./inclusion.ts";
@@ -66,13 +66,21 @@ export interface ModulePlan {
 
 export interface AnalysedUnit extends PlanUnit {
   difference: Difference;
+  /** Changed functions that their callers bring along. */
+  carried: ReadonlySet<Piece>;
   match: UnitMatch;
 }
 
 export function analyseUnit(unit: PlanUnit, context: PlanContext): AnalysedUnit {
+  const { difference, carried, problems } = carryThroughCallers(
+    differenceOf(unit.original, unit.patched),
+    unit.original,
+    unit.patched,
+  );
   return {
     ...unit,
-    difference: differenceOf(unit.original, unit.patched),
+    difference: { ...difference, problems: [...difference.problems, ...problems] },
+    carried,
     match: matchUnit(unit.original, unit.module ?? context.vmlinux),
   };
 }
@@ -102,7 +110,7 @@ export function planModule(units: readonly AnalysedUnit[], context: PlanContext)
         hint: "Changes to comments, to white space or to code that the configuration leaves out need no live patch.",
       },
     );
-  refuse(touched.flatMap((unit) => [...mismatchProblems(unit), ...hookProblems(unit)]));
+  refuse(touched.flatMap(mismatchProblems));
 
   const neededNames = new Set(touched.flatMap((unit) => unit.patched.pieces.flatMap(undefinedNames)));
   const newGlobals = new Set<string>();
@@ -117,7 +125,10 @@ export function planModule(units: readonly AnalysedUnit[], context: PlanContext)
     for (const piece of neededElsewhere) for (const { name } of piece.symbols) newGlobals.add(name);
     const isReachable = (piece: Piece) =>
       unit.match.pieces.has(piece) || own.symbolsNamed(piece.name).length === 1;
-    return { unit, pieces: includedPieces(unit.difference, unit.patched, isReachable, neededElsewhere) };
+    return {
+      unit,
+      pieces: includedPieces(unit.difference, unit.patched, isReachable, neededElsewhere, unit.carried),
+    };
   });
 
   const bound = included.map(({ unit, pieces }) => bindUnit(unit, pieces, context, newGlobals));
@@ -286,23 +297,6 @@ function mismatchProblems(unit: AnalysedUnit): Problem[] {
       hint: "Source, configuration or compiler are not those the target was built from. Give the exact source of its release.",
     },
   ];
-}
-
-/** Livepatch redirects a function at its ftrace call (kernel/livepatch/patch.c): it needs one at its entry. */
-function hookProblems(unit: AnalysedUnit): Problem[] {
-  return unit.difference.changed.flatMap(({ original }) => {
-    const call = original.references.find(
-      ({ target }) => !isPieceTarget(target) && target.symbol === fentrySymbol,
-    );
-    if (call && call.offset - 1 - original.entry <= maxFentryOffset) return [];
-    return [
-      {
-        code: "RK-NO-FENTRY",
-        message: `${unit.source}: ${original.name} changes, but ftrace cannot hook it (notrace, noinstr, or compiled without -mfentry), so livepatch cannot replace it.`,
-        hint: "Fix the defect in the functions that call it.",
-      },
-    ];
-  });
 }
 
 function undefinedNames(piece: Piece): string[] {

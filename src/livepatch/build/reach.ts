@@ -1,0 +1,221 @@
+import { readdir, readFile } from "node:fs/promises";
+import { dirname, join, normalize } from "node:path";
+import { RekernelError } from "../../core/errors.ts";
+import { writeFileAtomic } from "../../core/files.ts";
+import { withLock } from "../../core/lock.ts";
+import { runStep, type WorkOptions } from "../../core/progress.ts";
+import { runClean } from "./kbuild.ts";
+import type { TouchedFile } from "./patched-tree.ts";
+import type { KernelTrees } from "./trees.ts";
+import { describeUnits, type Unit } from "./units.ts";
+
+/** What a patch's files mean for the running kernel. */
+export type FileRole =
+  | { role: "unit" }
+  | { role: "included" }
+  | { role: "ignored"; reason: string }
+  | { role: "refused"; code: string; reason: string };
+
+/** More units than this are not compiled for one header. */
+const maximumUnits = 200;
+
+/**
+ * What a file of the source tree is, by its path. Pure.
+ * Codes of what is refused: RK-BUILD-SYSTEM-CHANGE, RK-ASSEMBLY-CHANGE, RK-VDSO-CHANGE, RK-BOOT-CODE-CHANGE,
+ * RK-UNSUPPORTED-FILE.
+ */
+export function roleOfFile(path: string): FileRole {
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  const refused = (code: string, reason: string): FileRole => ({ role: "refused", code, reason });
+  const ignored = (reason: string): FileRole => ({ role: "ignored", reason });
+  if (/^(Documentation|LICENSES)\//.test(path) || /^(MAINTAINERS|CREDITS|COPYING|README|\.\w+)$/.test(path))
+    return ignored("documentation");
+  if (/\.(rst|txt|md)$/.test(name)) return ignored("documentation");
+  if (/^(samples|tools\/(testing|perf|power|verification|tracing|bpf\/bpftool|memory-model))\//.test(path))
+    return ignored("not part of the kernel");
+  if (/^arch\/(?!x86\/)[^/]+\//.test(path) || path.startsWith("arch/x86/um/"))
+    return ignored("of another architecture");
+  if (/^(Makefile|Kbuild|Kconfig)/.test(name) || /\.(mk|config)$/.test(name) || /_defconfig$/.test(name))
+    return refused("RK-BUILD-SYSTEM-CHANGE", "it changes how the kernel is configured or built");
+  if (/^(tools|scripts|certs|usr|rust)\//.test(path))
+    return refused("RK-UNSUPPORTED-FILE", "it belongs to the tools that build the kernel");
+  if (/^(arch\/x86\/entry\/vdso|lib\/vdso)\//.test(path))
+    return refused("RK-VDSO-CHANGE", "the vDSO runs in user space, where a live patch does not reach");
+  if (/^(arch\/x86\/(boot|realmode|purgatory)|drivers\/firmware\/efi\/libstub)\//.test(path))
+    return refused("RK-BOOT-CODE-CHANGE", "it runs only before the kernel proper, or outside it");
+  if (/\.(S|s|lds)$/.test(name))
+    return refused("RK-ASSEMBLY-CHANGE", "assembly has no functions that livepatch could replace");
+  if (/\.c$/.test(name)) return { role: "unit" };
+  if (/\.(h|inc|def|tbl\.h)$/.test(name)) return { role: "included" };
+  return refused("RK-UNSUPPORTED-FILE", "it is neither C source nor a header");
+}
+
+/**
+ * The translation units that a patch reaches: the C files it touches, and every enabled unit that includes, directly
+ * or through others, a file it touches. Inclusion is looked up in the text of the sources, by the end of the path,
+ * so that it may find too many and never too few (bar includes whose name a macro makes).
+ *
+ * @returns units with `enabled` true first; those that the patch touches and the target does not build come after
+ * @throws RekernelError RK-NO-FUNCTIONAL-CHANGE (3), RK-HEADER-CHANGE (4), and those of {@link roleOfFile} (4)
+ */
+export async function unitsOfPatch(
+  trees: KernelTrees,
+  touched: readonly TouchedFile[],
+  options: WorkOptions = {},
+): Promise<Unit[]> {
+  const direct: string[] = [];
+  const headers: string[] = [];
+  for (const file of touched) {
+    const role = roleOfFile(file.path);
+    if (role.role === "refused")
+      throw new RekernelError(
+        "refused",
+        role.code,
+        `A live patch cannot change ${file.path}: ${role.reason}.`,
+        {
+          hint: "Leave this file out of the patch if the fix does not depend on it; else the fix needs a new kernel (rekernel kexec).",
+        },
+      );
+    if (role.role === "included") headers.push(file.path);
+    else if (role.role === "unit") {
+      if (file.change === "modify") direct.push(file.path);
+      // A C file that comes or goes is part of the kernel only through those that include it: Makefiles are refused.
+      else headers.push(file.path);
+    }
+  }
+  if (direct.length === 0 && headers.length === 0)
+    throw new RekernelError(
+      "nothingToDo",
+      "RK-NO-FUNCTIONAL-CHANGE",
+      `The patch changes nothing of the kernel: ${touched.map((file) => file.path).join(", ")}.`,
+    );
+  const units = await describeUnits(trees, direct, options);
+  const disabled = units.filter((unit) => !unit.enabled);
+  // A C file that kbuild does not compile by itself may be one that others include (kernel/sched/build_policy.c).
+  const included = [...headers, ...disabled.map((unit) => unit.source)];
+  const found = new Map(units.filter((unit) => unit.enabled).map((unit) => [unit.source, unit]));
+  let reachedDisabled = new Set<string>();
+  if (included.length > 0) {
+    const reached = await includersOf(trees, included, touched, options);
+    const more = reached.units.filter((source) => !found.has(source) && !included.includes(source));
+    const enabled = (await describeUnits(trees, more, options)).filter((unit) => unit.enabled);
+    if (enabled.length + found.size > maximumUnits) throw headerChange(headers, enabled.length);
+    for (const unit of enabled) found.set(unit.source, unit);
+    reachedDisabled = reached.throughIncluded;
+  }
+  const rest = disabled.filter((unit) => !reachedDisabled.has(unit.source));
+  return [...found.values(), ...rest];
+}
+
+function headerChange(headers: readonly string[], count: number): RekernelError {
+  return new RekernelError(
+    "refused",
+    "RK-HEADER-CHANGE",
+    `The patch changes ${headers.join(", ")}, which ${count} units of the kernel may include: too many to live patch.`,
+    {
+      hint: "Change the C files that need it instead, for example by a copy of the inline function in the one that is faulty.",
+    },
+  );
+}
+
+interface Reached {
+  /** C files that include one of the files asked for, directly or not. */
+  units: string[];
+  /** Of the files asked for, those that a C file includes. */
+  throughIncluded: Set<string>;
+}
+
+async function includersOf(
+  trees: KernelTrees,
+  asked: readonly string[],
+  touched: readonly TouchedFile[],
+  options: WorkOptions,
+): Promise<Reached> {
+  const index = await includeIndex(trees, touched, options);
+  const units = new Set<string>();
+  const throughIncluded = new Set<string>();
+  for (const start of asked) {
+    const queue = [start];
+    const visited = new Set(queue);
+    for (let path = queue.pop(); path !== undefined; path = queue.pop())
+      for (const { by, as } of index.get(path.slice(path.lastIndexOf("/") + 1)) ?? []) {
+        if (visited.has(by) || !mayBe(by, as, path)) continue;
+        if (roleOfFile(by).role === "ignored" || roleOfFile(by).role === "refused") continue;
+        visited.add(by);
+        queue.push(by);
+        if (by.endsWith(".c")) {
+          units.add(by);
+          throughIncluded.add(start);
+          // Candidates include what is not enabled: the exact count comes later.
+          if (units.size > 30 * maximumUnits) throw headerChange(asked, units.size);
+        }
+      }
+  }
+  return { units: [...units], throughIncluded };
+}
+
+/** Whether `#include` of `as` inside `by` may mean the file `path`. */
+function mayBe(by: string, as: string, path: string): boolean {
+  const relative = normalize(join(dirname(by), as));
+  if (relative === path) return true;
+  // Through one of the -I folders, whichever they are; ".." at the front leads out of one.
+  const rest = as.replace(/^(?:\.\.?\/)+/, "");
+  return path === rest || path.endsWith(`/${rest}`);
+}
+
+type IncludeIndex = Map<string, { by: string; as: string }[]>;
+
+/** Every #include of the tree by the name of the file included. Made once per tree; the patch's own includes are added. */
+async function includeIndex(
+  trees: KernelTrees,
+  touched: readonly TouchedFile[],
+  options: WorkOptions,
+): Promise<IncludeIndex> {
+  const kept = join(trees.store, "includes");
+  let text = await readFile(kept, "utf8").catch(() => undefined);
+  if (text === undefined)
+    text = await runStep(options, "includes", "Index the includes of the source", () =>
+      withLock(`${kept}.lock`, { signal: options.signal }, async () => {
+        const folders = (await readdir(trees.pristine, { withFileTypes: true }))
+          .filter(
+            (entry) =>
+              entry.isDirectory() && !/^(Documentation|tools|scripts|samples|rust)$/.test(entry.name),
+          )
+          .map((entry) => entry.name);
+        const found = await runClean(
+          [
+            "grep",
+            "-rHoE",
+            "--include=*.[ch]",
+            '^[[:blank:]]*#[[:blank:]]*include[[:blank:]]*[<"][^>"]+',
+            "--",
+            ...folders,
+          ],
+          { cwd: trees.pristine, signal: options.signal },
+        );
+        const lines = found.stdout
+          .split("\n")
+          .map((line) => /^([^:]+):.*[<"](.+)$/.exec(line))
+          .filter((match) => match !== null)
+          .map((match) => `${match[1]}:${match[2]}`)
+          .join("\n");
+        await writeFileAtomic(kept, lines);
+        return lines;
+      }),
+    );
+  const index: IncludeIndex = new Map();
+  const add = (by: string, as: string): void => {
+    const name = as.slice(as.lastIndexOf("/") + 1);
+    const known = index.get(name);
+    if (known) known.push({ by, as });
+    else index.set(name, [{ by, as }]);
+  };
+  for (const line of text.split("\n")) {
+    const colon = line.indexOf(":");
+    if (colon > 0) add(line.slice(0, colon), line.slice(colon + 1));
+  }
+  for (const file of touched)
+    for (const match of (file.text ?? "").matchAll(/^[ \t]*#[ \t]*include[ \t]*[<"]([^>"\n]+)/gm))
+      add(file.path, match[1]!);
+  return index;
+}
