@@ -1,0 +1,126 @@
+// `npm run bench`: what the README and the issue tracker promise about speed, measured on this machine.
+import { spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { cacheFolder } from "../src/core/cache.ts";
+import { targetKernel } from "../src/kernel/target.ts";
+import { testKernels } from "../test/vm/kernels.ts";
+
+interface Measurement {
+  what: string;
+  ms: number;
+  /** What it should stay under. */
+  limitMs?: number;
+}
+
+const root = dirname(import.meta.dirname);
+const rekernel = join(root, "bin/rekernel");
+const patch = join(root, "demo/cgroup-kill.patch");
+const json = process.argv.includes("--json");
+const folder = mkdtempSync(join(tmpdir(), "rekernel-bench-"));
+process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+for (const name of ["SIGINT", "SIGTERM"] as const) process.on(name, () => process.exit(1));
+
+const { previous } = await testKernels();
+say(`Fetching ${previous} into the cache, where it is not there already`);
+const target = await targetKernel(previous);
+const measurements: Measurement[] = [];
+
+say("Start-up");
+const starts: number[] = [];
+for (let index = 0; index < 11; index++) starts.push((await run(["--version"])).elapsedMs);
+record({ what: "rekernel --version (median of 11)", ms: median(starts), limitMs: 150 });
+
+say("Symbols of an image");
+record({
+  what: "image symbols: read, unpack, decode, print all",
+  ms: (await run(["image", "symbols", target.image])).elapsedMs,
+});
+
+say(`Building ${patch} for ${previous}, nothing prepared`);
+const cache = join(folder, "cache");
+await sharePackages(join(cache, "rekernel"));
+const cold = await build("cold");
+record({ what: "one-unit build, packages cached, nothing prepared", ms: cold.elapsedMs, limitMs: 90_000 });
+say("Building it again, the kernel prepared");
+const warm = await build("warm");
+record({ what: "one-unit build, kernel prepared", ms: warm.elapsedMs, limitMs: 15_000 });
+record({ what: "  of which gcc", ms: warm.timesMs.compile });
+record({ what: "  of which kbuild linking the module", ms: warm.timesMs.link });
+record({ what: "  of which rekernel's own work", ms: warm.timesMs.own, limitMs: 2_000 });
+
+const machine = { processors: cpus().length, model: cpus()[0]?.model ?? "unknown", kernel: previous };
+if (json) console.log(JSON.stringify({ machine, measurements }, undefined, 2));
+else {
+  console.log(`\n${machine.processors} x ${machine.model}; target ${machine.kernel}`);
+  const width = Math.max(...measurements.map(({ what }) => what.length));
+  for (const { what, ms, limitMs } of measurements) {
+    const limit = limitMs === undefined ? "" : `  ${ms < limitMs ? "under" : "OVER"} ${duration(limitMs)}`;
+    console.log(`${what.padEnd(width)}  ${duration(ms).padStart(9)}${limit}`);
+  }
+}
+
+function record(measurement: Measurement): void {
+  measurements.push(measurement);
+}
+
+/** A cache of its own that has the downloaded packages, and nothing that was made from them. */
+async function sharePackages(cacheOfBench: string): Promise<void> {
+  mkdirSync(cacheOfBench, { recursive: true });
+  for (const name of ["kernels", "sources"]) symlinkSync(await cacheFolder(name), join(cacheOfBench, name));
+}
+
+interface BuildTimes {
+  timesMs: { trees: number; compile: number; link: number; own: number; total: number };
+}
+
+async function build(name: string): Promise<BuildTimes & { elapsedMs: number }> {
+  const args = [
+    "patch",
+    "build",
+    patch,
+    "--kernel",
+    previous,
+    "--output",
+    join(folder, `${name}.ko`),
+    "--json",
+  ];
+  const { elapsedMs, stdout } = await run(args, { XDG_CACHE_HOME: cache });
+  const { timesMs }: BuildTimes = JSON.parse(stdout);
+  return { elapsedMs, timesMs };
+}
+
+function run(
+  args: readonly string[],
+  env: Record<string, string> = {},
+): Promise<{ elapsedMs: number; stdout: string }> {
+  const startedMs = performance.now();
+  return new Promise((resolve, reject) => {
+    const child = spawn(rekernel, args, {
+      env: { ...process.env, ...env },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    let stdout = "";
+    let stderr = "";
+    child.stdout.on("data", (data) => (stdout += data));
+    child.stderr.on("data", (data) => (stderr += data));
+    child.on("error", reject);
+    child.on("close", (code) => {
+      if (code === 0) resolve({ elapsedMs: performance.now() - startedMs, stdout });
+      else reject(new Error(`rekernel ${args.join(" ")} ended with ${code}:\n${stdout}${stderr}`));
+    });
+  });
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1]!;
+}
+
+function duration(ms: number): string {
+  return ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
+function say(text: string): void {
+  process.stderr.write(`${text} ...\n`);
+}
