@@ -133,4 +133,6 @@ async function main(argv: readonly string[]): Promise<void> {
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code !== "EPIPE") throw error;
 });
+// bin/rekernel sets it for this process; programs that a command starts have their own ways.
+delete process.env.NODE_COMPILE_CACHE;
 await main(process.argv.slice(2));
