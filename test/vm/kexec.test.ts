@@ -1,0 +1,94 @@
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { bootableKernel } from "../../src/kernel/target.ts";
+import { bootVm, type Vm } from "../../src/lab/vm.ts";
+import { testKernels } from "./kernels.ts";
+
+const rekernel = join(import.meta.dirname, "../../bin/rekernel");
+
+async function cli(vm: Vm, ...args: string[]) {
+  const { exitCode, stdout } = await vm.run([rekernel, ...args, "--json"]);
+  return { exitCode, result: JSON.parse(stdout) };
+}
+
+/** Jumps with what is loaded and returns when the next kernel is up. */
+async function jump(vm: Vm): Promise<void> {
+  await vm.start([rekernel, "kexec", "exec"]);
+  await vm.waitForBoot();
+}
+
+describe("rekernel kexec", () => {
+  test("takes 6.12 into the next 6.12, after all that can be refused", async () => {
+    const { previous, newest } = await testKernels();
+    const next = await bootableKernel(newest);
+    await using vm = await bootVm({ kernel: await bootableKernel(previous), nextKernels: [next] });
+    const firstBoot = vm.bootId();
+    const folder = `/lab/kernels/${newest}`;
+    const [image, initrd] = [`${folder}/vmlinuz`, `${folder}/initrd`];
+
+    expect(await cli(vm, "kexec", "status")).toMatchObject({
+      exitCode: 0,
+      result: { running: previous, supported: true, loaded: false, loadDisabled: false },
+    });
+    expect(await cli(vm, "kexec", "exec")).toMatchObject({
+      exitCode: 1,
+      result: { error: { code: "RK-KEXEC-NOT-LOADED" } },
+    });
+    expect(await cli(vm, "kexec", "unload")).toMatchObject({ exitCode: 3 });
+
+    // Cut off behind what any boot header covers: the kernel itself must not be asked.
+    await vm.run(`head -c 4000000 ${image} >/tmp/truncated; head -c 100000 /dev/urandom >/tmp/random`);
+    for (const path of ["/tmp/truncated", "/tmp/random", "/bin/true"])
+      expect(await cli(vm, "kexec", "load", path)).toMatchObject({
+        exitCode: 1,
+        result: { error: { code: "RK-BAD-IMAGE" } },
+      });
+    expect(await cli(vm, "kexec", "load", image, "--initrd", "/tmp/none")).toMatchObject({
+      exitCode: 1,
+      result: { error: { code: "RK-FILE" } },
+    });
+    expect(await cli(vm, "kexec", "load", image, "--append", "x".repeat(3000))).toMatchObject({
+      exitCode: 4,
+      result: { error: { code: "RK-COMMAND-LINE-TOO-LONG" } },
+    });
+
+    const args = ["--initrd", initrd, "--reuse-cmdline", "--append", "rekernel.test=1"];
+    expect(await cli(vm, "kexec", "load", image, ...args)).toMatchObject({
+      exitCode: 0,
+      result: { image, initrd, release: newest },
+    });
+    expect((await cli(vm, "kexec", "status")).result).toMatchObject({ loaded: true });
+    expect((await cli(vm, "kexec", "unload")).exitCode).toBe(0);
+    expect((await cli(vm, "kexec", "status")).result).toMatchObject({ loaded: false });
+
+    const loaded = await cli(vm, "kexec", "load", image, ...args);
+    await jump(vm);
+    expect(vm.bootId()).not.toBe(firstBoot);
+    expect((await vm.run("uname -r")).stdout.trim()).toBe(newest);
+    const commandLine = (await vm.run("cat /proc/cmdline")).stdout.trim();
+    expect(commandLine).toBe(loaded.result.commandLine);
+    expect(commandLine).toMatch(/ rekernel\.test=1$/);
+
+    // Switched off for good: the reason and what to do are named.
+    await vm.run("echo 1 >/proc/sys/kernel/kexec_load_disabled");
+    expect(await cli(vm, "kexec", "load", image, ...args)).toMatchObject({
+      exitCode: 5,
+      result: { error: { code: "RK-KEXEC-DISABLED" } },
+    });
+  });
+
+  test("takes 6.1 into 6.12 with a command line of its own", async () => {
+    const { series61, newest } = await testKernels();
+    const next = await bootableKernel(newest);
+    await using vm = await bootVm({ kernel: await bootableKernel(series61), nextKernels: [next] });
+    const firstBoot = vm.bootId();
+    const folder = `/lab/kernels/${newest}`;
+    const commandLine = `${(await vm.run(`cat ${folder}/cmdline`)).stdout.trim()} rekernel.test=2`;
+    const args = [`${folder}/vmlinuz`, "--initrd", `${folder}/initrd`, "--command-line", commandLine];
+    expect((await cli(vm, "kexec", "load", ...args)).exitCode).toBe(0);
+    await jump(vm);
+    expect(vm.bootId()).not.toBe(firstBoot);
+    expect((await vm.run("uname -r")).stdout.trim()).toBe(newest);
+    expect((await vm.run("cat /proc/cmdline")).stdout.trim()).toBe(commandLine);
+  });
+});
