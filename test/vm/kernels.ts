@@ -1,5 +1,6 @@
 import type { WorkOptions } from "../../src/core/progress.ts";
 import { availableKernels, bootableKernel, targetKernel } from "../../src/kernel/target.ts";
+import { prepareTrees } from "../../src/livepatch/build/trees.ts";
 
 /** The stock kernels that VM tests run, by release, as Debian's archive has them today. */
 export interface TestKernels {
@@ -22,7 +23,7 @@ export function testKernels(): Promise<TestKernels> {
 /** Puts everything into the cache that VM tests would otherwise all fetch and prepare at once. */
 export async function prepareTestKernels(options: WorkOptions): Promise<TestKernels> {
   const kernels = await testKernels();
-  await targetKernel(kernels.previous, options);
+  await prepareTrees(await targetKernel(kernels.previous, options), options);
   await bootableKernel(kernels.newest, options);
   await bootableKernel(kernels.series61, options);
   return kernels;
