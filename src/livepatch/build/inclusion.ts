@@ -8,6 +8,7 @@ import {
   isPieceTarget,
   type Piece,
   type PieceTarget,
+  pieceBytes,
   type Reference,
   type SymbolTarget,
   type TableEntry,
@@ -29,6 +30,8 @@ export interface IncludedReference extends Reference {
 
 export interface IncludedPiece {
   piece: Piece;
+  /** The piece's bytes; empty for NOBITS data. */
+  bytes: Uint8Array;
   /** Why it is there: "changed", "new", "needed by tcp_ack". */
   reason: string;
   references: readonly IncludedReference[];
@@ -118,12 +121,13 @@ export function includedPieces(
         if (to.kind === "included")
           include(
             to.piece,
-            originalOf.has(to.piece) ? `needed by ${current.name}` : `new, needed by ${current.name}`,
+            `${carried.has(to.piece) ? "changed" : originalOf.has(to.piece) ? "copied" : "new"}, needed by ${current.name}`,
           );
         return { ...reference, destination: to };
       });
     included.push({
       piece: current,
+      bytes: pieceBytes(current),
       reason: reasons.get(current)!,
       references: resolve(current.references, false),
       tableEntries: current.tableEntries.map((entry) => ({

@@ -9,6 +9,7 @@ import {
   SHN_LIVEPATCH,
   SHN_UNDEF,
   STB_GLOBAL,
+  STB_LOCAL,
 } from "../../formats/elf/constants.ts";
 import { toOutputObject } from "../../formats/elf/edit.ts";
 import { readElf } from "../../formats/elf/read.ts";
@@ -44,6 +45,7 @@ export function withKlpRelocations(
     bound.set(symbol, binding);
   }
   for (const alias of object.symbols) {
+    // objtool names the padding before a function after the first name that it finds there.
     if (!aliases.has(alias.name)) continue;
     const function_ = object.symbols.find(
       (symbol) =>
@@ -53,7 +55,10 @@ export function withKlpRelocations(
         symbol.type === alias.type &&
         !aliases.has(symbol.name),
     );
-    if (function_) replacement.set(alias, function_);
+    if (!function_) continue;
+    replacement.set(alias, function_);
+    const padding = object.symbols.find((symbol) => symbol.name === `__pfx_${alias.name}`);
+    if (padding) Object.assign(padding, { name: `__pfx_${function_.name}`, bind: STB_LOCAL });
   }
   object.symbols = object.symbols.filter((symbol) => !replacement.has(symbol));
 

@@ -2,7 +2,6 @@
 import {
   SHN_ABS,
   SHN_UNDEF,
-  SHT_NOBITS,
   STB_GLOBAL,
   STB_LOCAL,
   STB_WEAK,
@@ -110,10 +109,8 @@ export function unitOutputObject(unit: UnitOutput, names: KlpSymbolNames): Uint8
     return { section, symbol };
   };
 
-  for (const { piece } of unit.included) {
-    const size = piece.end - piece.start;
-    const data = piece.section.type === SHT_NOBITS ? new Uint8Array(0) : pieceBytes(piece);
-    const made = addSection(piece.section, data, size, alignmentOf(piece));
+  for (const { piece, bytes } of unit.included) {
+    const made = addSection(piece.section, bytes, piece.end - piece.start, alignmentOf(piece));
     sections.set(piece, made);
     for (const symbol of piece.symbols)
       object.symbols.push({

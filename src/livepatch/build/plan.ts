@@ -4,7 +4,7 @@ import { STB_GLOBAL, STB_WEAK } from "../../formats/elf/constants.ts";
 import { carryThroughCallers } from "./carry.ts";
 import { type Difference, differenceOf, type Problem } from "./difference.ts";
 import type { GlueObject } from "./glue.ts";
-import { type IncludedPiece, type IncludedReference, includedPieces } from "./inclusion.ts";
+import { type Destination, type IncludedPiece, type IncludedReference, includedPieces } from "./inclusion.ts";
 import { type FunctionMatch, matchUnit, type TargetCode, type UnitMatch } from "./match.ts";
 import { isPieceTarget, type Piece, type TableEntry, type UnitObject } from "./object.ts";
 import { KlpSymbolNames, unitOutputObject } from "./output.ts";
@@ -16,6 +16,8 @@ import {
   resolveDestination,
   type Unresolved,
 } from "./resolve.ts";
+import { withRuntimeConstants } from "./runtime-constants.ts";
+import { isOrdinaryData } from "./sections.ts";
 
 export interface PlanUnit {
   source: string;
@@ -125,11 +127,20 @@ export function planModule(units: readonly AnalysedUnit[], context: PlanContext)
     for (const piece of neededElsewhere) for (const { name } of piece.symbols) newGlobals.add(name);
     const isReachable = (piece: Piece) =>
       unit.match.pieces.has(piece) || own.symbolsNamed(piece.name).length === 1;
+    const pieces = includedPieces(unit.difference, unit.patched, isReachable, neededElsewhere, unit.carried);
+    const converted = pieces.map((entry) =>
+      withRuntimeConstants(entry, (symbol, addend) => variableOf(unit, symbol, addend)),
+    );
     return {
       unit,
-      pieces: includedPieces(unit.difference, unit.patched, isReachable, neededElsewhere, unit.carried),
+      pieces: converted.filter((entry) => "piece" in entry),
+      problems: [
+        ...converted.filter((entry) => "code" in entry),
+        ...unknownTableProblems(unit.patched, pieces),
+      ],
     };
   });
+  refuse(included.flatMap(({ unit, problems }) => problems.map((problem) => inUnit(unit.source, problem))));
 
   const bound = included.map(({ unit, pieces }) => bindUnit(unit, pieces, context, newGlobals));
   refuse(bound.flatMap(({ unit, problems }) => problems.map((problem) => inUnit(unit.source, problem))));
@@ -192,6 +203,34 @@ export function planModule(units: readonly AnalysedUnit[], context: PlanContext)
     identicalFunctions: compared.filter(({ status }) => status === "identical").length,
     comparedFunctions: compared.length,
   };
+}
+
+function variableOf(unit: AnalysedUnit, symbol: string, addend: number): Destination {
+  const piece = unit.original.byName.get(symbol);
+  return piece
+    ? { kind: "original", piece, addend: addend + piece.entry }
+    : { kind: "symbol", symbol, weak: false, addend };
+}
+
+/** The kernel may work through tables that this program does not know; code in them is better left alone. */
+function unknownTableProblems(patched: UnitObject, included: readonly IncludedPiece[]): Problem[] {
+  const functions = new Set(included.map(({ piece }) => piece).filter((piece) => piece.role === "code"));
+  return patched.pieces.flatMap((table) => {
+    if ((table.role !== "data" && table.role !== "readOnlyData") || isOrdinaryData(table.section.name))
+      return [];
+    const inside = table.references.find(
+      ({ target }) =>
+        isPieceTarget(target) && functions.has(target.piece) && target.addend !== target.piece.entry,
+    );
+    if (!inside || !isPieceTarget(inside.target)) return [];
+    return [
+      {
+        code: "RK-UNKNOWN-TABLE",
+        message: `${inside.target.piece.name} has an entry in ${table.section.name}, a table that rekernel does not know.`,
+        hint: "Please report it with the kernel's release; fix the defect in a caller of the function meanwhile.",
+      },
+    ];
+  });
 }
 
 function planFunctions(

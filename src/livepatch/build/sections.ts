@@ -46,7 +46,12 @@ const remadeByObjtool = new Set([
 
 const auxiliaryCode = new Set([".altinstr_aux", ".altinstr_replacement", ".fixup"]);
 
+/** Places whose immediate operand the kernel writes while it boots (arch/x86/include/asm/runtime-const.h). */
+const runtimeConstants = /^runtime_(ptr|shift)_/;
+
 const ignored = [
+  // Lists of functions by their address, read once at boot.
+  /^_kprobe_blacklist$|^_error_injection_whitelist$/,
   /^\.discard\.(addressable|ksym|sym)/,
   /^\.(comment|note|debug|stab|gnu|llvm|symtab|strtab|shstrtab|rela|modinfo|export_symbol)/,
   /^__patchable_function_entries$/,
@@ -58,7 +63,7 @@ const ignored = [
 export function sectionRole(section: Pick<ElfSection, "name" | "flags">): SectionRole {
   const { name, flags } = section;
   if (remadeByObjtool.has(name) || ignored.some((pattern) => pattern.test(name))) return "ignored";
-  if (tables.has(name) || name.startsWith(".discard.")) return "table";
+  if (tables.has(name) || name.startsWith(".discard.") || runtimeConstants.test(name)) return "table";
   if (!(flags & SHF_ALLOC)) return "ignored";
   if (auxiliaryCode.has(name)) return "auxiliaryCode";
   if (flags & SHF_EXECINSTR) return /^\.(init|exit|head)\.text/.test(name) ? "initCode" : "code";
@@ -72,4 +77,9 @@ export function isInitData(name: string): boolean {
     /^\.(init|exit)\.|^\.initcall|^\.con_initcall|^__param$|^__dyndbg|^\.init_array|^__initcall/.test(name) &&
     name !== "__dyndbg"
   );
+}
+
+/** Sections of ordinary data, in which an address within a function is a switch table and no more. */
+export function isOrdinaryData(name: string): boolean {
+  return /^\.(ro)?data(\.|$)|^\.bss(\.|$)|^\.(init|exit)\./.test(name);
 }

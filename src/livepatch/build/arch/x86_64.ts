@@ -101,3 +101,26 @@ export const fentryCallSize = 5;
 
 /** Furthest offset of the __fentry__ call in a function that ftrace can hook: behind an endbr64. */
 export const maxFentryOffset = 4;
+
+/**
+ * Makes `mov $constant, %reg` with the placeholder of a runtime constant (arch/x86/include/asm/runtime-const.h) into
+ * `mov symbol(%rip), %reg`, which is what the kernel's headers do in modules: nobody writes constants into those.
+ *
+ * @param immediate offset of the 8-byte operand
+ * @returns the 10 bytes of the new instructions and where their PC32 field lies, or undefined when the code is not that
+ */
+export function loadInsteadOfRuntimeConstant(
+  code: Uint8Array,
+  immediate: number,
+): { start: number; bytes: Uint8Array; field: number; addend: number } | undefined {
+  const start = immediate - 2;
+  const [rex, opcode] = [code[start], code[start + 1]];
+  if (rex === undefined || opcode === undefined || (rex !== 0x48 && rex !== 0x49) || (opcode & 0xf8) !== 0xb8)
+    return undefined;
+  const placeholder = Buffer.from(code.subarray(immediate, immediate + 8)).toString("hex");
+  if (placeholder !== "efcdab8967452301") return undefined;
+  const registerIsHigh = rex === 0x49;
+  const modrm = ((opcode & 7) << 3) | 5;
+  const bytes = Uint8Array.from([registerIsHigh ? 0x4c : 0x48, 0x8b, modrm, 0, 0, 0, 0, 0x0f, 0x1f, 0x00]);
+  return { start, bytes, field: start + 3, addend: -4 };
+}
