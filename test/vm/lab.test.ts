@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { type BootableKernel, bootableKernel } from "../../src/kernel/target.ts";
 import { bootVm, type VmOptions } from "../../src/lab/vm.ts";
@@ -67,8 +68,13 @@ test("over the host's root: commands, files, network, kexec and reset", async ()
   });
   const service = async (): Promise<string> => {
     for (;;) {
-      const response = await fetch(`http://127.0.0.1:${vm.forwardedPort(80)}/`).catch(() => undefined);
+      // The emulator repeats a connection's first packet ever more slowly while the guest is away.
+      const signal = AbortSignal.timeout(1000);
+      const response = await fetch(`http://127.0.0.1:${vm.forwardedPort(80)}/`, { signal }).catch(
+        () => undefined,
+      );
       if (response) return response.text();
+      await sleep(100);
     }
   };
 
