@@ -1,5 +1,6 @@
 import { RekernelError } from "../core/errors.ts";
 import { type KernelConfig, runningKernelConfig } from "../host/kernel-config.ts";
+import { runningKernelSymbols } from "../host/kernel-symbols.ts";
 import { readKexecState } from "../host/kexec.ts";
 import { supportsLivePatches } from "../host/livepatches.ts";
 import { readLockdown } from "../host/lockdown.ts";
@@ -29,11 +30,15 @@ export async function checkLivePatch(host: HostPaths = thisHost): Promise<Check[
   // x86-64 has reliable stack traces exactly with the ORC unwinder (arch/x86/Kconfig, HAVE_RELIABLE_STACKTRACE).
   if (supported)
     checks.push(
-      optionCheck(
-        "reliable-stacks",
+      await optionCheck(
+        {
+          name: "reliable-stacks",
+          option: "CONFIG_HAVE_RELIABLE_STACKTRACE",
+          symbol: "arch_stack_walk_reliable",
+          what: "reliable stack traces, without which a transition may never end",
+        },
         config,
-        "CONFIG_HAVE_RELIABLE_STACKTRACE",
-        "reliable stack traces, without which a transition may never end",
+        host,
       ),
     );
   if ((await readFlag(`${host.proc}/sys/kernel/ftrace_enabled`)) === false)
@@ -62,7 +67,18 @@ export async function checkKexec(host: HostPaths = thisHost): Promise<Check[]> {
     });
     return checks;
   }
-  checks.push(optionCheck("kexec", config, "CONFIG_KEXEC_FILE", "the kexec_file_load system call"));
+  checks.push(
+    await optionCheck(
+      {
+        name: "kexec",
+        option: "CONFIG_KEXEC_FILE",
+        symbol: "__x64_sys_kexec_file_load",
+        what: "the kexec_file_load system call",
+      },
+      config,
+      host,
+    ),
+  );
   if (state.loadDisabled === true || state.loadLimitReboot === 0)
     checks.push({
       name: "kexec-load-disabled",
@@ -128,14 +144,21 @@ async function checkModuleLoading(config: KernelConfig | undefined, host: HostPa
   return { name: "module-loading", state: "ok", finding: "The kernel takes modules without a signature." };
 }
 
-function optionCheck(name: string, config: KernelConfig | undefined, option: string, what: string): Check {
-  if (config === undefined)
+/** By the kernel's configuration, and where that is not at hand, by a symbol that only the option brings. */
+async function optionCheck(
+  { name, option, symbol, what }: { name: string; option: string; symbol: string; what: string },
+  config: KernelConfig | undefined,
+  host: HostPaths,
+): Promise<Check> {
+  const symbols = config === undefined ? await runningKernelSymbols(new Set([symbol]), host) : undefined;
+  if (config === undefined && symbols === undefined)
     return {
       name,
       state: "unknown",
-      finding: `The kernel's configuration is not readable here, so ${what}: not known.`,
+      finding: `Nothing here tells whether the kernel has ${what} (${option}).`,
     };
-  return config.get(option) === "y"
+  const has = config === undefined ? symbols?.has(symbol) : config.get(option) === "y";
+  return has
     ? { name, state: "ok", finding: `The kernel has ${what} (${option}).` }
     : { name, state: "missing", finding: `The kernel lacks ${what} (${option} is not set).` };
 }

@@ -79,6 +79,21 @@ describe("the running kernel", () => {
     expect(await states(checkKexec(host))).toMatchObject({ lockdown: "note" });
   });
 
+  test("without a configuration the kernel's symbols tell", async () => {
+    const { "proc/config.gz": _config, ...others } = able;
+    const symbols =
+      "0000000000000000 T _text\n0000000000000000 T arch_stack_walk_reliable\n0000000000000000 t x\t[m]\n";
+    const host = machine("symbols", {
+      ...others,
+      "proc/kallsyms": symbols,
+      "proc/sys/kernel/osrelease": "0.0.0-none\n",
+    });
+    expect(await states(checkLivePatch(host))).toMatchObject({ "reliable-stacks": "ok" });
+    expect(await states(checkKexec(host))).toMatchObject({ kexec: "missing" });
+    const silent = machine("silent", { ...others, "proc/sys/kernel/osrelease": "0.0.0-none\n" });
+    expect(await states(checkLivePatch(silent))).toMatchObject({ "reliable-stacks": "unknown" });
+  });
+
   test("a kernel without the features says so", async () => {
     const host = machine("bare", {
       "proc/self/status": everyCapability,
