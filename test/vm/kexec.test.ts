@@ -1,10 +1,13 @@
-import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { bootableKernel } from "../../src/kernel/target.ts";
 import { bootVm, type Vm } from "../../src/lab/vm.ts";
+import { builtExecutable } from "./executable.ts";
 import { testKernels } from "./kernels.ts";
 
-const rekernel = join(import.meta.dirname, "../../bin/rekernel");
+let rekernel: string;
+beforeAll(async () => {
+  rekernel = await builtExecutable();
+});
 
 async function cli(vm: Vm, ...args: string[]) {
   const { exitCode, stdout } = await vm.run([rekernel, ...args, "--json"]);

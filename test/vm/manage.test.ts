@@ -3,12 +3,14 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { bootableKernel } from "../../src/kernel/target.ts";
 import { bootVm, type Vm } from "../../src/lab/vm.ts";
 import { buildModules } from "./build-module.ts";
+import { builtExecutable } from "./executable.ts";
 import { testKernels } from "./kernels.ts";
 
-const rekernel = join(import.meta.dirname, "../../bin/rekernel");
+const fromSources = join(import.meta.dirname, "../../bin/rekernel");
 
 describe("rekernel patch in a running kernel", () => {
   let vm: Vm;
+  let rekernel: string;
 
   /** Runs a command of the CLI with --json. */
   async function cli(...args: string[]) {
@@ -18,7 +20,23 @@ describe("rekernel patch in a running kernel", () => {
   const cmdline = async () => (await vm.run("cat /proc/cmdline")).stdout.trim();
   const loadedModules = async () => (await vm.run("cut -d' ' -f1 /proc/modules")).stdout.split("\n");
 
+  /** What is to be seen of cmdline.ko while it is loaded. */
+  async function inspectLoaded() {
+    const objects = [
+      { name: "vmlinux", patched: true, functions: [{ name: "cmdline_proc_show", sympos: 1 }] },
+    ];
+    expect((await cli("patch", "list")).result.patches).toMatchObject([{ name: "cmdline", objects }]);
+    expect((await cli("patch", "status", "cmdline")).result.patches).toMatchObject([
+      { name: "cmdline", enabled: true, module: { state: "live", taint: "OEK" }, waiting: [], objects },
+    ]);
+    expect(await cli("patch", "load", "/m/cmdline.ko")).toMatchObject({
+      exitCode: 3,
+      result: { error: { code: "RK-ALREADY-LOADED" } },
+    });
+  }
+
   beforeAll(async () => {
+    rekernel = await builtExecutable();
     const release = (await testKernels()).previous;
     const modules = await buildModules(release, ["cmdline", "replacing", "pausing", "plain"]);
     const replaceText = (from: string, to: string) =>
@@ -50,17 +68,7 @@ describe("rekernel patch in a running kernel", () => {
         result: { patch: { name: "cmdline", enabled: true, transition: false }, replaced: [] },
       });
       expect(await cmdline()).toBe("patched");
-      const objects = [
-        { name: "vmlinux", patched: true, functions: [{ name: "cmdline_proc_show", sympos: 1 }] },
-      ];
-      expect((await cli("patch", "list")).result.patches).toMatchObject([{ name: "cmdline", objects }]);
-      expect((await cli("patch", "status", "cmdline")).result.patches).toMatchObject([
-        { name: "cmdline", enabled: true, module: { state: "live", taint: "OEK" }, waiting: [], objects },
-      ]);
-      expect(await cli("patch", "load", "/m/cmdline.ko")).toMatchObject({
-        exitCode: 3,
-        result: { error: { code: "RK-ALREADY-LOADED" } },
-      });
+      if (round === 0) await inspectLoaded();
       expect(await cli("patch", "unload", "cmdline")).toMatchObject({
         exitCode: 0,
         result: { name: "cmdline" },
@@ -118,7 +126,7 @@ describe("rekernel patch in a running kernel", () => {
 
   test("says how to get the permission that is missing", async () => {
     const asNobody = (command: string) => vm.run(`setpriv --reuid=65534 --clear-groups -- ${command}`);
-    const load = await asNobody(`${rekernel} patch load /m/cmdline.ko`);
+    const load = await asNobody(`${fromSources} patch load /m/cmdline.ko`);
     expect(load.stderr).toContain("RK-NOT-ROOT");
     expect(load.stderr).toContain("sudo");
     expect(load.exitCode).toBe(5);
