@@ -3,8 +3,9 @@ import { join } from "node:path";
 import { cacheFolder } from "../core/cache.ts";
 import { RekernelError } from "../core/errors.ts";
 import { withLock } from "../core/lock.ts";
+import { runPipeline } from "../core/pipeline.ts";
 import { runStep, type WorkOptions } from "../core/progress.ts";
-import { runTool, runToolOk } from "../core/tools.ts";
+import { runTool } from "../core/tools.ts";
 import { type ControlStanza, compareDebianVersions, parseControlStanzas } from "../formats/debian.ts";
 
 /** A package that apt can download: one exact version of one name. */
@@ -192,16 +193,9 @@ export async function unpackDeb(
   patterns: readonly string[],
   options: WorkOptions,
 ): Promise<void> {
-  await runToolOk(
-    "sh",
-    [
-      "-c",
-      'deb=$1 into=$2; shift 2; dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$into" --no-same-owner --wildcards -f - "$@"',
-      "sh",
-      deb,
-      into,
-      ...patterns,
-    ],
+  await runPipeline(
+    ["dpkg-deb", "--fsys-tarfile", deb],
+    ["tar", "-x", "-C", into, "--no-same-owner", "--wildcards", "-f", "-", ...patterns],
     { signal: options.signal },
   );
 }

@@ -6,6 +6,7 @@ import { cacheFolder } from "../../core/cache.ts";
 import { RekernelError } from "../../core/errors.ts";
 import { writeFileAtomic } from "../../core/files.ts";
 import { withLock } from "../../core/lock.ts";
+import { runPipeline } from "../../core/pipeline.ts";
 import { runStep, type WorkOptions } from "../../core/progress.ts";
 import { runTool, runToolOk } from "../../core/tools.ts";
 import type { TargetKernel } from "../../kernel/target.ts";
@@ -232,29 +233,23 @@ async function unpackSource(target: TargetKernel, into: string, options: WorkOpt
   const { kind, path } = target.source;
   // Where the archive's top folder has another name nothing is left out, and it only takes longer.
   const top = basename(path).replace(/\.tar\.\w+$|\.tar$|\.tgz$/, "");
-  const script =
-    kind === "tree"
-      ? 'from=$1 into=$2; shift 2; tar -c -C "$from" --exclude-vcs --exclude="*.o" --exclude="*.ko" --exclude="*.cmd" . | tar -x -C "$into"'
-      : path.endsWith(".xz")
-        ? // xz decompresses the blocks of one file in parallel only when it is told to.
-          'from=$1 into=$2; shift 2; xz -T0 -dc "$from" | tar -x -C "$into" --no-same-owner --strip-components=1 "$@"'
-        : 'from=$1 into=$2; shift 2; tar -x -C "$into" --no-same-owner --strip-components=1 "$@" -f "$from"';
+  const exclude = ["--anchored", ...leftOut.map((pattern) => `--exclude=${top}/${pattern}`)];
+  // xz decompresses the blocks of one file in parallel only when it is told to.
+  const decompress = path.endsWith(".xz") ? ["--use-compress-program=xz -T0"] : [];
+  const signal = options.signal;
   try {
-    await runToolOk(
-      "sh",
-      [
-        "-c",
-        script,
-        "sh",
-        path,
-        into,
-        "--anchored",
-        ...leftOut.map((pattern) => `--exclude=${top}/${pattern}`),
-      ],
-      {
-        signal: options.signal,
-      },
-    );
+    if (kind === "tree")
+      await runPipeline(
+        ["tar", "-c", "-C", path, "--exclude-vcs", "--exclude=*.o", "--exclude=*.ko", "--exclude=*.cmd", "."],
+        ["tar", "-x", "-C", into],
+        { signal },
+      );
+    else
+      await runToolOk(
+        "tar",
+        ["-x", "-C", into, "--no-same-owner", "--strip-components=1", ...exclude, ...decompress, "-f", path],
+        { signal },
+      );
   } catch (error) {
     if (error instanceof RekernelError && error.code === "RK-TOOL-FAILED")
       throw new RekernelError("failed", "RK-SOURCE", `The kernel source ${path} cannot be unpacked.`, {
