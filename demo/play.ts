@@ -55,8 +55,12 @@ export async function play(context: CommandContext): Promise<void> {
     );
 
     stage.chapter(2, "A live patch for exactly this kernel, from a real fix");
+    stage.say(
+      "“echo 1 > cgroup.kill” is to kill all that is in a control group. A process whose",
+      "first thread has ended survives it. Linux 6.12.117 fixed that:",
+    );
     stage.quote(changedLines(text));
-    stage.command(`rekernel patch build demo/cgroup-kill.patch --kernel ${kernel.release}`);
+    stage.onHost(`rekernel patch build demo/cgroup-kill.patch --kernel ${kernel.release}`);
     let build: BuildReport;
     try {
       build = await buildLivePatch({
@@ -93,7 +97,7 @@ async function playOn(
   newest: AvailableKernel,
   before: Identity,
   stage: Stage,
-  { signal }: CommandContext,
+  { signal, onProgress }: CommandContext,
 ): Promise<Measured> {
   stage.say(...describeBuild(build));
 
@@ -118,7 +122,7 @@ async function playOn(
   const commandLine = Buffer.from(await guest.vm.readFile(`${folder}/cmdline`))
     .toString()
     .trim();
-  stage.command(`rekernel kexec load ${folder}/vmlinuz \\`, `    --initrd ${folder}/initrd --command-line …`);
+  stage.inGuest(`rekernel kexec load ${folder}/vmlinuz \\`, `    --initrd ${folder}/initrd --command-line …`);
   stage.quote(
     await guest.rekernel(
       ...[
@@ -132,20 +136,30 @@ async function playOn(
       ],
     ),
   );
-  stage.command("rekernel kexec exec --now");
+  stage.inGuest("rekernel kexec exec --now");
   await guest.depart("kexec", "exec", "--now");
-  const kexecMs = await guest.arrival(before.bootId, signal);
+  const kexecMs = await runStep({ signal, onProgress }, "kexec", "Jump into the new kernel", () =>
+    guest.arrival(before.bootId, signal),
+  );
   const after = guest.poller.last!.status;
   if (after.release !== newest.release) throw unexpected(`after the kexec, ${after.release} runs`);
-  stage.say(`${after.release} answers after ${formatElapsed(kexecMs)}; boot id ${after.bootId}.`);
+  stage.say(
+    `${after.release} answers ${formatElapsed(kexecMs)} after the old kernel did last;`,
+    `boot id ${after.bootId}, service pid ${after.pid}.`,
+  );
   stage.trial(await guest.tryDefect(), false);
 
-  stage.command("reboot -f");
+  stage.inGuest("reboot -f");
   await guest.departByReboot();
-  const rebootMs = await guest.arrival(after.bootId, signal);
+  const rebootMs = await runStep({ signal, onProgress }, "reboot", "Restart through the firmware", () =>
+    guest.arrival(after.bootId, signal),
+  );
   const rebooted = guest.poller.last!.status;
   if (rebooted.release !== before.release) throw unexpected(`after the reboot, ${rebooted.release} runs`);
-  stage.say(`${rebooted.release} answers after ${formatElapsed(rebootMs)}; the firmware started it.`);
+  stage.say(
+    `${rebooted.release} answers ${formatElapsed(rebootMs)} after the other kernel did last. The firmware of`,
+    "this VM takes a moment; that of a server takes minutes.",
+  );
   return { build, idle, bystander, load, unload, kexecMs, rebootMs };
 }
 

@@ -1,5 +1,6 @@
 import { Agent, get } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
+import { RekernelError } from "../src/core/errors.ts";
 
 /** What the service in the guest says of itself (guest/service.mjs). */
 export interface ServiceStatus {
@@ -71,7 +72,12 @@ export class Poller {
     for (let next = this.#indexAt(options.sinceMs ?? 0); ; ) {
       for (; next < this.#answers.length; next++)
         if (wanted(this.#answers[next]!.status)) return this.#answers[next]!;
-      if (performance.now() > untilMs) throw new Error(`the service did not answer as expected in time`);
+      if (performance.now() > untilMs)
+        throw new RekernelError(
+          "failed",
+          "RK-DEMO",
+          `The service did not answer as it must within ${options.timeoutMs / 1000} s.`,
+        );
       await sleep(intervalMs, undefined, options.signal === undefined ? {} : { signal: options.signal });
     }
   }

@@ -20,20 +20,32 @@ export class Stage {
     for (const line of lines) this.#context.print(`   ${line}`);
   }
 
-  command(...lines: string[]): void {
+  /** A command that runs on this machine. */
+  onHost(line: string): void {
+    this.#command("$", line);
+  }
+
+  /** A command that runs in the guest, as root. */
+  inGuest(...lines: string[]): void {
+    this.#command("guest#", ...lines);
+  }
+
+  #command(prompt: string, ...lines: string[]): void {
     for (const [index, line] of lines.entries())
-      this.#context.print(`   ${this.#context.style("bold", index === 0 ? `# ${line}` : `  ${line}`)}`);
+      this.#context.print(`   ${index === 0 ? `${prompt} ` : ""}${this.#context.style("bold", line)}`);
   }
 
   /** Output of a command, or part of a file. */
   quote(text: string): void {
     for (const line of text.trimEnd().split("\n"))
-      this.#context.print(`   ${this.#context.style("dim", `| ${line.slice(0, columns - 5)}`)}`);
+      this.#context.print(
+        `   ${this.#context.style("dim", `| ${line.replaceAll("\t", "  ").slice(0, columns - 5)}`)}`,
+      );
   }
 
   /** Shows what the trigger of the defect said, and insists that it is as it must be. */
   trial({ defect, output }: Trial, expected: boolean): void {
-    this.command("sh demo/guest/cgroup-kill.sh");
+    this.inGuest("sh demo/guest/cgroup-kill.sh");
     this.quote(output);
     if (defect !== expected) throw unexpected(expected ? "the defect is not there" : "the defect is there");
     this.#context.print(
@@ -43,7 +55,7 @@ export class Stage {
 
   /** Runs `rekernel` in the guest while the client outside looks at the service. */
   async watched(guest: DemoGuest, ...args: string[]): Promise<PollStatistics> {
-    this.command(`rekernel ${args.join(" ")}`);
+    this.inGuest(`rekernel ${args.join(" ")}`);
     const { result, seen } = await guest.watch(() => guest.rekernel(...args));
     this.quote(result);
     if (seen.failures > 0)
