@@ -58,7 +58,9 @@ export function withKlpRelocations(
     if (!function_) continue;
     replacement.set(alias, function_);
     const padding = object.symbols.find((symbol) => symbol.name === `__pfx_${alias.name}`);
-    if (padding) Object.assign(padding, { name: `__pfx_${function_.name}`, bind: STB_LOCAL });
+    const known = object.symbols.find((symbol) => symbol.name === `__pfx_${function_.name}`);
+    if (padding && known) replacement.set(padding, known);
+    else if (padding) Object.assign(padding, { name: `__pfx_${function_.name}`, bind: STB_LOCAL });
   }
   object.symbols = object.symbols.filter((symbol) => !replacement.has(symbol));
 

@@ -1,0 +1,264 @@
+import { execFileSync } from "node:child_process";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type TargetKernel, targetKernel } from "../../src/kernel/target.ts";
+import { bootVm, type Vm } from "../../src/lab/vm.ts";
+import { type BuildReport, buildLivePatch } from "../../src/livepatch/build/build.ts";
+import { parsePatch } from "../../src/livepatch/build/patch.ts";
+import { prepareTrees } from "../../src/livepatch/build/trees.ts";
+import { testKernels } from "./kernels.ts";
+
+const patches = join(import.meta.dirname, "patches");
+let folder: string;
+let target: TargetKernel;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "rekernel-test-"));
+  target = await targetKernel((await testKernels()).previous);
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+function build(
+  name: string,
+  text: string,
+  options: { target?: TargetKernel; signal?: AbortSignal } = {},
+): Promise<BuildReport> {
+  return buildLivePatch({
+    target,
+    patches: [parsePatch(text, `${name}.patch`)],
+    output: join(folder, `${name}.ko`),
+    ...options,
+  });
+}
+
+/** A patch that replaces text of one file of the target's source. */
+async function edit(path: string, [from, to]: [string, string], kernel = target): Promise<string> {
+  const { pristine } = await prepareTrees(kernel);
+  const before = await readFile(join(pristine, path), "utf8");
+  if (!before.includes(from)) throw new Error(`${path} does not contain ${from}`);
+  const after = before.replace(from, to);
+  await writeFile(join(folder, "before.c"), before);
+  await writeFile(join(folder, "after.c"), after);
+  try {
+    execFileSync("diff", ["-u", "--label", `a/${path}`, "--label", `b/${path}`, "before.c", "after.c"], {
+      cwd: folder,
+      encoding: "utf8",
+    });
+  } catch (error) {
+    // diff ends with 1 where files differ.
+    return (error as { stdout: string }).stdout;
+  }
+  throw new Error("the edit changes nothing");
+}
+
+describe("live patches from real fixes", () => {
+  let vm: Vm;
+  const reports = new Map<string, BuildReport>();
+  const names = [
+    "new-function",
+    "tun-ownerless",
+    "lbr-jump-label",
+    "early-wx-warning",
+    "locked-mount-warn",
+    "signalfd-forced",
+    "statmount-buffer",
+    "umount-busy",
+  ];
+
+  const load = async (name: string) => vm.run(["rekernel", "patch", "load", `/m/${name}.ko`, "--json"]);
+  const unload = async (name: string) =>
+    vm.run(["rekernel", "patch", "unload", reports.get(name)!.name, "--json"]);
+
+  beforeAll(async () => {
+    for (const name of names)
+      reports.set(name, await build(name, await readFile(join(patches, `${name}.patch`), "utf8")));
+    execFileSync("gcc", [
+      "-static",
+      "-O2",
+      "-o",
+      join(folder, "tun-ownerless"),
+      join(import.meta.dirname, "triggers/tun-ownerless.c"),
+    ]);
+    const files = Object.fromEntries(names.map((name) => [`/m/${name}.ko`, join(folder, `${name}.ko`)]));
+    vm = await bootVm({
+      kernel: target,
+      modules: ["tun"],
+      files: {
+        ...files,
+        "/m/tun-ownerless": join(folder, "tun-ownerless"),
+        "/usr/local/bin/rekernel": Buffer.from(
+          `#!/bin/sh\nexec ${join(import.meta.dirname, "../../bin/rekernel")} "$@"\n`,
+        ),
+      },
+    });
+    await vm.run("chmod +x /usr/local/bin/rekernel /m/tun-ownerless");
+  });
+  afterAll(() => vm?.stop());
+
+  test("replace exactly the functions of the fix, all byte for byte the target's before", () => {
+    const replaced = Object.fromEntries(
+      [...reports].map(([name, { functions }]) => [
+        name,
+        functions.map((each) => `${each.object}:${each.name}`),
+      ]),
+    );
+    expect(replaced).toEqual({
+      "new-function": ["vmlinux:cmdline_proc_show"],
+      "tun-ownerless": ["tun:__tun_chr_ioctl"],
+      "lbr-jump-label": ["vmlinux:intel_pmu_lbr_filter"],
+      "early-wx-warning": ["vmlinux:__change_page_attr_set_clr"],
+      "locked-mount-warn": ["vmlinux:mark_mounts_for_expiry", "vmlinux:path_umount"],
+      "signalfd-forced": ["vmlinux:signalfd_poll", "vmlinux:signalfd_read_iter"],
+      "statmount-buffer": ["vmlinux:__x64_sys_statmount", "vmlinux:__ia32_sys_statmount"],
+      "umount-busy": ["vmlinux:propagate_mount_busy"],
+    });
+    for (const { match, warnings } of reports.values()) {
+      expect(match.identicalFunctions).toBe(match.comparedFunctions);
+      expect(warnings).toEqual([]);
+    }
+  });
+
+  test("load and unload one after the other without a word of warning from the kernel", async () => {
+    const settled = (module: string) =>
+      `while [ "$(cat /sys/kernel/livepatch/${module}/transition 2>/dev/null)" = 1 ]; do sleep 0.2; done`;
+    const modules = names.map((name) => ({ name, module: reports.get(name)!.name }));
+    const loadAll = modules.map(({ name, module }) => `insmod /m/${name}.ko && ${settled(module)}`);
+    const unloadAll = modules
+      .toReversed()
+      .map(
+        ({ module }) =>
+          `echo 0 > /sys/kernel/livepatch/${module}/enabled && ${settled(module)} && rmmod ${module}`,
+      );
+    expect(
+      await vm.run(
+        [
+          ...loadAll,
+          "ls /sys/kernel/livepatch | wc -l",
+          ...unloadAll,
+          "ls /sys/kernel/livepatch | wc -l",
+        ].join(" && "),
+      ),
+    ).toMatchObject({
+      exitCode: 0,
+      stdout: `${names.length}\n0\n`,
+    });
+    expect(await vm.dmesg()).not.toMatch(/WARNING:|BUG:|Oops:|Call Trace:|livepatch: .*fail/);
+  });
+
+  test("bring new functions, data, strings and bug entries", async () => {
+    const cmdline = async () => (await vm.run("cat /proc/cmdline")).stdout;
+    const before = await cmdline();
+    await load("new-function");
+    expect(await cmdline()).toBe(`${before}read 41 (odd) times`);
+    expect(await cmdline()).toBe(`${before}read 42 (even) times`);
+    expect(await vm.dmesg()).toContain("the command line was read");
+    await unload("new-function");
+    expect(await cmdline()).toBe(before);
+  });
+
+  test("mend a module's defect, and give it back", async () => {
+    const trigger = async () => (await vm.run("/m/tun-ownerless")).exitCode;
+    expect(await trigger()).toBe(1);
+    await load("tun-ownerless");
+    expect(await trigger()).toBe(0);
+    await unload("tun-ownerless");
+    expect(await trigger()).toBe(1);
+  });
+
+  test("give the same bytes again", async () => {
+    const first = reports.get("umount-busy")!;
+    const repeated = await build("umount-busy", await readFile(join(patches, "umount-busy.patch"), "utf8"));
+    expect(repeated.sha256).toBe(first.sha256);
+  });
+});
+
+describe("patches that cannot become live patches", () => {
+  const refusal = (code: string, exitCode: number) => expect.objectContaining({ code, exitCode });
+  const cmdline = "fs/proc/cmdline.c";
+
+  test("no functional change: a comment, a blank line beside a WARN", async () => {
+    await expect(
+      build("comment", await edit(cmdline, ["\treturn 0;", "\t/* done */\n\treturn 0;"])),
+    ).rejects.toEqual(refusal("RK-NO-FUNCTIONAL-CHANGE", 3));
+    await expect(
+      build(
+        "blank",
+        await edit("fs/namespace.c", ["#include <linux/syscalls.h>", "\n\n#include <linux/syscalls.h>"]),
+      ),
+    ).rejects.toEqual(refusal("RK-NO-FUNCTIONAL-CHANGE", 3));
+  });
+
+  test("a patch that does not apply, or is malformed", async () => {
+    const text = await edit(cmdline, ["seq_putc(m, '\\n');", 'seq_puts(m, "!\\n");']);
+    await expect(build("moved", text.replace("saved_command_line", "command_line"))).rejects.toEqual(
+      refusal("RK-PATCH-DOES-NOT-APPLY", 1),
+    );
+    expect(() => parsePatch("nothing of a patch\n", "text")).toThrow(
+      expect.objectContaining({ exitCode: expect.any(Number) }),
+    );
+  });
+
+  test("code that does not compile, with the compiler's words", async () => {
+    const failed = build("broken", await edit(cmdline, ["return 0;", "return nothing_of_that_name;"]));
+    await expect(failed).rejects.toEqual(refusal("RK-COMPILE-ERROR", 1));
+    await expect(failed).rejects.toMatchObject({ details: expect.stringContaining("nothing_of_that_name") });
+  });
+
+  test("__init code and live data", async () => {
+    await expect(
+      build("init", await edit(cmdline, ["saved_command_line_len + 1", "saved_command_line_len + 2"])),
+    ).rejects.toEqual(refusal("RK-INIT-CHANGE", 4));
+    const data = await edit("kernel/printk/printk.c", [
+      "int console_printk[4] = {\n\tCONSOLE_LOGLEVEL_DEFAULT,",
+      "int console_printk[4] = {\n\tCONSOLE_LOGLEVEL_MIN,",
+    ]);
+    await expect(build("data", data)).rejects.toEqual(refusal("RK-DATA-CHANGE", 4));
+  });
+
+  test("a source that is not the target's: the match says which functions differ", async () => {
+    const newest = await targetKernel((await testKernels()).newest);
+    const { image, config, symvers, modules } = target;
+    const other: TargetKernel = {
+      release: target.release,
+      image,
+      config,
+      symvers,
+      source: newest.source,
+      ...(modules === undefined ? {} : { modules }),
+    };
+    const text = await edit(
+      "kernel/cgroup/cgroup.c",
+      ["\tlockdep_assert_held(&cgroup_mutex);\n", "\tlockdep_assert_held(&cgroup_mutex);\n\tbarrier();\n"],
+      other,
+    );
+    const failed = build("other", text, { target: other });
+    await expect(failed).rejects.toEqual(refusal("RK-SOURCE-MISMATCH", 4));
+    await expect(failed).rejects.toThrow("__cgroup_kill");
+  });
+
+  test("an interrupted build leaves nothing behind", async () => {
+    const leftovers = async () =>
+      (await readdir(tmpdir())).filter((name) => name.startsWith("rekernel-build-"));
+    const before = await leftovers();
+    const text = await edit("fs/namespace.c", [
+      "if (!mnt_has_parent(mnt))",
+      "if (!mnt_has_parent(mnt) && mnt)",
+    ]);
+    const controller = new AbortController();
+    const building = buildLivePatch({
+      target,
+      patches: [parsePatch(text, "interrupted.patch")],
+      output: join(folder, "interrupted.ko"),
+      signal: controller.signal,
+      onProgress: ({ type, step }) => {
+        if (type === "start" && step === "units")
+          setTimeout(() => controller.abort(new Error("stopped")), 200);
+      },
+    });
+    await expect(building).rejects.toThrow();
+    expect(await readdir(folder)).not.toContain("interrupted.ko");
+    expect((await leftovers()).filter((name) => !before.includes(name))).toEqual([]);
+  });
+});
