@@ -1,11 +1,11 @@
 /**
  * `npm run build`: dist/rekernel, one file that runs on a Linux x86-64 machine without Node.
  *
- * The sources become one module (rolldown); Node's own --build-sea puts it, and the files of native/, into a
- * copy of the Node that this checkout uses. That copy is freed of libatomic.so.1 first, which a minimal
- * Debian does not have. Same inputs give the same bytes.
+ * The sources become one module (rolldown); Node's own --build-sea puts it into a copy of the Node
+ * that this checkout uses. That copy is freed of libatomic.so.1 first, which a minimal Debian does not have.
+ * Same inputs give the same bytes.
  */
-import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
 import { rolldown } from "rolldown";
@@ -20,7 +20,7 @@ const folder = await mkdtemp(join(tmpdir(), "rekernel-build-"));
 try {
   const main = await bundle(folder);
   const node = await prepareNode(folder);
-  const built = await inject(folder, main, node, await assets());
+  const built = await inject(folder, main, node);
   await mkdir(dirname(output), { recursive: true });
   // Next to its final place first: a rename across file systems would not be atomic.
   const staged = `${output}.${process.pid}.tmp`;
@@ -58,24 +58,7 @@ async function prepareNode(to: string): Promise<string> {
   return node;
 }
 
-/** Files of native/ that the program needs at run time, by their path in the repository. */
-async function assets(): Promise<Record<string, string>> {
-  const found: Record<string, string> = {};
-  const entries = await readdir(join(root, "native"), { recursive: true, withFileTypes: true });
-  for (const entry of entries) {
-    if (!entry.isFile()) continue;
-    const path = join(entry.parentPath, entry.name);
-    found[relative(root, path)] = path;
-  }
-  return Object.fromEntries(Object.entries(found).sort(([a], [b]) => (a < b ? -1 : 1)));
-}
-
-async function inject(
-  to: string,
-  main: string,
-  node: string,
-  files: Record<string, string>,
-): Promise<string> {
+async function inject(to: string, main: string, node: string): Promise<string> {
   const built = join(to, "rekernel");
   await writeFile(
     join(to, "sea.json"),
@@ -91,7 +74,6 @@ async function inject(
       // node:ffi still warns; NODE_OPTIONS of the user's shell are not meant for this program.
       execArgv: ["--disable-warning=ExperimentalWarning"],
       execArgvExtension: "none",
-      assets: files,
     }),
   );
   await runToolOk(process.execPath, ["--build-sea", "sea.json"], { cwd: to });

@@ -5,7 +5,7 @@ import { runToolOk } from "../../src/core/tools.ts";
 
 const root = join(import.meta.dirname, "../..");
 const executable = join(root, "dist/rekernel");
-const inputs = ["src/**/*.ts", "native/**/*", "scripts/**/*", "package.json", "package-lock.json"];
+const inputs = ["src/**/*.ts", "scripts/**/*", "package.json", "package-lock.json"];
 
 /**
  * The single executable, built when it is older than its sources. Tests run it in guests because it starts
