@@ -83,6 +83,7 @@ function buildReportText(report: BuildReport, { style }: CommandContext): string
     "",
     `Match   ${match.identicalFunctions} of ${match.comparedFunctions} functions of the touched units are the kernel's own`,
     `Audit   ${count(audit.importedSymbols, "exported symbol")}, ${count(audit.klpSymbols, "symbol")} bound by livepatch, all in the target`,
+    ...report.notBuilt.map((source) => `Not in this kernel: ${source}`),
     ...report.warnings.map((warning) => `Warning ${warning}`),
     `Time    ${seconds(timesMs.total)}: compiler ${seconds(timesMs.compile)}, kbuild ${seconds(timesMs.link)}, source tree ${seconds(timesMs.trees)}, rekernel ${seconds(timesMs.own)}`,
     "",

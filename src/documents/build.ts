@@ -38,6 +38,9 @@ export const patchBuildDocument = documentOf<BuildReport>()(
     units: z
       .array(z.strictObject({ source: z.string(), object: z.string(), changed: z.number() }))
       .describe("translation units that were compiled, with how many functions changed"),
+    notBuilt: z
+      .array(z.string())
+      .describe("sources that the patch touches and the kernel's configuration leaves out"),
     match: z.strictObject({
       identicalFunctions: z.number().describe("functions of these units that are byte for byte the target's"),
       comparedFunctions: z.number(),

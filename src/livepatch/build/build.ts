@@ -17,7 +17,7 @@ import { auditModule } from "./audit.ts";
 import { glueSource } from "./glue.ts";
 import { withKlpRelocations } from "./klp-relocations.ts";
 import { linkModule } from "./link.ts";
-import type { TargetCode } from "./match.ts";
+import { matchUnit, type TargetCode } from "./match.ts";
 import { readUnitObject } from "./object.ts";
 import type { SourcePatch } from "./patch.ts";
 import { applyPatches, makePatchedTree } from "./patched-tree.ts";
@@ -29,10 +29,11 @@ import {
   type PlanContext,
   planModule,
 } from "./plan.ts";
+import { unitsOfPatch } from "./reach.ts";
 import type { ExportedSymbol } from "./resolve.ts";
 import { moduleCode, vmlinuxCode } from "./target-code.ts";
 import { prepareTrees } from "./trees.ts";
-import { type CompiledUnit, compileUnits, describeUnits } from "./units.ts";
+import { type CompiledUnit, compileUnits } from "./units.ts";
 
 export interface BuildOptions extends WorkOptions {
   target: TargetKernel;
@@ -56,6 +57,8 @@ export interface BuildReport {
   /** What the module brings besides. */
   included: ModulePlan["included"];
   units: { source: string; object: string; changed: number }[];
+  /** Sources that the patch touches and the target's configuration leaves out. */
+  notBuilt: readonly string[];
   match: { identicalFunctions: number; comparedFunctions: number };
   audit: { klpSymbols: number; klpRelocations: number; importedSymbols: number };
   /** What kbuild and objtool warned of. */
@@ -87,13 +90,11 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
   const touched = await applyPatches(trees, options.patches);
   const tree = await makePatchedTree(trees, touched);
   try {
-    const described = await describeUnits(
-      trees,
-      touched.map(({ path }) => path),
-      options,
-    );
-    const enabled = described.filter((unit) => unit.enabled);
     const compileStarted = performance.now();
+    const reached = await unitsOfPatch(trees, touched, options);
+    const enabled = reached.filter((unit) => unit.enabled);
+    const notBuilt = reached.filter((unit) => !unit.enabled).map((unit) => unit.source);
+    if (enabled.length === 0) throw nothingBuilt(target, notBuilt);
     const units = await compileUnits(trees, tree, enabled, options);
     const compileMs = performance.now() - compileStarted;
     const image = await imagePending;
@@ -160,6 +161,7 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
         object: unit.module?.object ?? "vmlinux",
         changed: unit.difference.changed.length,
       })),
+      notBuilt,
       match: { identicalFunctions: plan.identicalFunctions, comparedFunctions: plan.comparedFunctions },
       audit,
       warnings: linked.warnings,
@@ -175,6 +177,15 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
   } finally {
     await tree.remove();
   }
+}
+
+function nothingBuilt(target: TargetKernel, sources: readonly string[]): RekernelError {
+  return new RekernelError(
+    "nothingToDo",
+    "RK-NOT-BUILT",
+    `${target.release} is built without ${sources.join(", ")}: its configuration leaves that code out.`,
+    { hint: "Nothing of this patch concerns that kernel." },
+  );
 }
 
 async function analyse(
@@ -205,8 +216,8 @@ function withStockMatch(
   stock: ReturnType<typeof readUnitObject>,
   context: PlanContext,
 ): AnalysedUnit {
-  const stockUnit = analyseUnit({ ...unit, original: stock, patched: stock }, context);
-  const byName = new Map([...stockUnit.match.functions.values()].map((match) => [match.piece.name, match]));
+  const stockMatch = matchUnit(stock, unit.module ?? context.vmlinux);
+  const byName = new Map([...stockMatch.functions.values()].map((match) => [match.piece.name, match]));
   const functions = new Map(unit.match.functions);
   const pieces = new Map(unit.match.pieces);
   for (const [piece, match] of functions) {
@@ -215,13 +226,13 @@ function withStockMatch(
     functions.set(piece, { piece, status: "identical", symbol: other.symbol });
     pieces.set(piece, other.symbol.location - BigInt(piece.entry));
   }
-  for (const [piece, location] of stockUnit.match.pieces) {
+  for (const [piece, location] of stockMatch.pieces) {
     const own = piece.named ? unit.original.byName.get(piece.name) : undefined;
     if (own && !pieces.has(own)) pieces.set(own, location + BigInt(piece.entry - own.entry));
   }
   return {
     ...unit,
-    match: { functions, pieces, symbols: new Map([...stockUnit.match.symbols, ...unit.match.symbols]) },
+    match: { functions, pieces, symbols: new Map([...stockMatch.symbols, ...unit.match.symbols]) },
   };
 }
 

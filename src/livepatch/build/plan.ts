@@ -73,6 +73,8 @@ export interface AnalysedUnit extends PlanUnit {
   match: UnitMatch;
 }
 
+const noMatch: UnitMatch = { functions: new Map(), pieces: new Map(), symbols: new Map() };
+
 export function analyseUnit(unit: PlanUnit, context: PlanContext): AnalysedUnit {
   const { difference, carried, problems } = carryThroughCallers(
     differenceOf(unit.original, unit.patched),
@@ -83,7 +85,8 @@ export function analyseUnit(unit: PlanUnit, context: PlanContext): AnalysedUnit 
     ...unit,
     difference: { ...difference, problems: [...difference.problems, ...problems] },
     carried,
-    match: matchUnit(unit.original, unit.module ?? context.vmlinux),
+    // Most units that a header reaches come out unchanged: nothing of theirs has to be found in the target.
+    match: difference.changed.length > 0 ? matchUnit(unit.original, unit.module ?? context.vmlinux) : noMatch,
   };
 }
 
