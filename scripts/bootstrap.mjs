@@ -15,8 +15,9 @@ const [mode, ...rest] = process.argv.slice(2);
 const program = programs[mode];
 if (program === undefined) fail(2, "usage: node scripts/bootstrap.mjs start|test [arguments]");
 
-installNpmPackages();
+// Node 26 needs libatomic1, and once it is installed npm finds it first: Debian's packages come before npm's.
 installDebianPackages();
+installNpmPackages();
 await run(program, rest);
 
 function installNpmPackages() {
