@@ -29,6 +29,8 @@ export interface TargetSymbol {
   location: bigint;
   /** Position among symbols of the same name as livepatch counts: 0 where the name is unique, else from 1. */
   sympos: number;
+  /** False for a function or variable that is static in its file. */
+  isGlobal: boolean;
 }
 
 /** What a relocated field of the target leads to: a place, or a symbol that the module imports. */

@@ -93,7 +93,7 @@ function resolveSymbol(name: string, weak: boolean, context: ResolveContext): Bi
       return { kind: "export", name, namespace: exported.namespace };
   }
   if (context.module) {
-    const own = context.module.symbolsNamed(name);
+    const own = context.module.symbolsNamed(name).filter(({ isGlobal }) => isGlobal);
     if (own.length > 0)
       return own.length === 1
         ? bindPlaced(own[0]!, context.module, context)
@@ -111,7 +111,8 @@ function resolveSymbol(name: string, weak: boolean, context: ResolveContext): Bi
         };
     }
   }
-  const candidates = context.vmlinux.symbolsNamed(name);
+  // Another file's static function of that name is not what the linker would take.
+  const candidates = context.vmlinux.symbolsNamed(name).filter(({ isGlobal }) => isGlobal);
   if (candidates.length === 1) return bindPlaced(candidates[0]!, context.vmlinux, context);
   if (candidates.length > 1 && !context.module)
     return pick(name, candidates, matched, context.vmlinux, context);

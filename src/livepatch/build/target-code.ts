@@ -1,16 +1,22 @@
 /** The two kinds of target code that functions are matched against: vmlinux, and a module's file. */
-import { SHN_LORESERVE, SHN_UNDEF, STT_SECTION } from "../../formats/elf/constants.ts";
+import { SHN_LORESERVE, SHN_UNDEF, STB_LOCAL, STT_SECTION } from "../../formats/elf/constants.ts";
 import type { ElfFile, ElfRelocation, ElfSymbol } from "../../formats/elf/read.ts";
-import type { KernelImage } from "../../kernel/image.ts";
+import type { KernelImage, KernelSymbol } from "../../kernel/image.ts";
 import type { RelocationKind } from "./arch/x86_64.ts";
 import type { FieldTarget, TargetCode, TargetSymbol } from "./match.ts";
 
 /** vmlinux as it lies in the image: linked, its fields hold addresses. */
 export function vmlinuxCode(image: KernelImage): TargetCode {
-  const toTargetSymbol = (symbol: { name: string; address: bigint }): TargetSymbol => {
+  const toTargetSymbol = (symbol: KernelSymbol): TargetSymbol => {
     const same = image.symbolsNamed(symbol.name);
     const position = same.length > 1 ? same.findIndex((other) => other.address === symbol.address) + 1 : 0;
-    return { name: symbol.name, location: symbol.address, sympos: position };
+    // nm's letters: capitals are global; weak ones are u, v and w as well.
+    return {
+      name: symbol.name,
+      location: symbol.address,
+      sympos: position,
+      isGlobal: /[A-Zuvw]/.test(symbol.type),
+    };
   };
   return {
     object: "vmlinux",
@@ -40,6 +46,7 @@ export function moduleCode(elf: ElfFile, name: string): TargetCode {
       name: symbol.name,
       location: locate(symbol.shndx, symbol.value),
       sympos: 0,
+      isGlobal: symbol.bind !== STB_LOCAL,
     };
     same.push(entry);
     byName.set(symbol.name, same);
