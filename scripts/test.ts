@@ -120,7 +120,12 @@ function run(
     const child = spawn(join(root, "node_modules/.bin", program), args, {
       cwd: root,
       stdio: ["ignore", mode === "shown" ? "inherit" : "pipe", mode === "shown" ? "inherit" : "pipe"],
-      env: { ...process.env, PATH: `${join(root, "node_modules/.bin")}:${process.env.PATH ?? ""}` },
+      env: {
+        ...process.env,
+        PATH: `${join(root, "node_modules/.bin")}:${process.env.PATH ?? ""}`,
+        // vitest takes CI=true for a terminal that shows colours.
+        ...(process.stdout.isTTY ? {} : { NO_COLOR: "1" }),
+      },
     });
     let output = "";
     child.stdout?.on("data", (data) => (output += data));
