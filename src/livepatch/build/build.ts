@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { basename } from "node:path";
+import { basename, join } from "node:path";
 import { RekernelError } from "../../core/errors.ts";
 import { writeFileAtomic } from "../../core/files.ts";
 import { runStep, type WorkOptions } from "../../core/progress.ts";
@@ -20,7 +20,7 @@ import { linkModule } from "./link.ts";
 import { matchUnit, type TargetCode } from "./match.ts";
 import { readUnitObject } from "./object.ts";
 import type { SourcePatch } from "./patch.ts";
-import { applyPatches, makePatchedTree } from "./patched-tree.ts";
+import { applyPatches, makePatchedTree, type TouchedFile } from "./patched-tree.ts";
 import {
   type AnalysedUnit,
   analyseUnit,
@@ -32,7 +32,8 @@ import {
 import { unitsOfPatch } from "./reach.ts";
 import type { ExportedSymbol } from "./resolve.ts";
 import { moduleCode, vmlinuxCode } from "./target-code.ts";
-import { prepareTrees } from "./trees.ts";
+import { type KernelTrees, prepareTrees } from "./trees.ts";
+import { changedTypes } from "./type-changes.ts";
 import { type CompiledUnit, compileUnits } from "./units.ts";
 
 export interface BuildOptions extends WorkOptions {
@@ -88,6 +89,7 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
   const trees = await prepareTrees(target, options);
   const treesReady = performance.now();
   const touched = await applyPatches(trees, options.patches);
+  await refuseTypeChanges(trees, touched);
   const tree = await makePatchedTree(trees, touched);
   try {
     const compileStarted = performance.now();
@@ -176,6 +178,22 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
     };
   } finally {
     await tree.remove();
+  }
+}
+
+async function refuseTypeChanges(trees: KernelTrees, touched: readonly TouchedFile[]): Promise<void> {
+  for (const { path, change, text } of touched) {
+    if (change !== "modify" || text === undefined || !/\.[ch]$/.test(path)) continue;
+    const changed = changedTypes(await readFile(join(trees.pristine, path), "latin1"), text);
+    if (changed.length === 0) continue;
+    throw new RekernelError(
+      "refused",
+      "RK-TYPE-CHANGE",
+      `${path}: the patch changes ${changed.join(", ")}. Objects of it are in use in the running kernel, laid out as before.`,
+      {
+        hint: "Leave the type as it is and attach new members with a shadow variable (klp_shadow_alloc, Documentation/livepatch/shadow-vars.rst).",
+      },
+    );
   }
 }
 

@@ -2,7 +2,7 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { RekernelError } from "../../core/errors.ts";
-import { runTool } from "../../core/tools.ts";
+import { runClean } from "./kbuild.ts";
 
 export interface LinkInput {
   /** Prepared source tree of the target; nothing is written there. */
@@ -52,13 +52,13 @@ export async function linkModule(input: LinkInput): Promise<LinkedModule> {
       writeFile(join(folder, `.${object}.cmd`), `savedcmd_${join(folder, object)} := true\n`),
     ),
   );
-  const result = await runTool(
-    "make",
-    // modpost does not know livepatch's symbols; the audit checks every symbol of the finished module.
-    // Debug information would bring the name of the private folder into the module.
-    ["-C", input.tree, `M=${folder}`, ...input.makeArgs, "KBUILD_MODPOST_WARN=1", "KCFLAGS=-g0", "modules"],
-    { signal: input.signal },
-  );
+  // modpost does not know livepatch's symbols; the audit checks every symbol of the finished module.
+  // Debug information would bring the name of the private folder into the module.
+  const settings = [`M=${folder}`, ...input.makeArgs, "KBUILD_MODPOST_WARN=1", "KCFLAGS=-g0"];
+  const result = await runClean(["make", "-C", input.tree, ...settings, "modules"], {
+    cwd: folder,
+    signal: input.signal,
+  });
   const output = `${result.stdout}${result.stderr}`;
   if (result.exitCode !== 0)
     throw new RekernelError("failed", "RK-LINK", `kbuild cannot link the module ${input.name}.`, {
