@@ -14,7 +14,8 @@ import type { PollStatistics } from "./poller.ts";
 import { Stage } from "./stage.ts";
 
 const patchPath = join(import.meta.dirname, "cgroup-kill.patch");
-const patchName = "rekernel_cgroup_kill";
+/** What `rekernel patch build` calls the module of that patch. */
+const patchName = "livepatch_cgroup_kill";
 const idleMs = 3000;
 
 /** What the demonstration measured, for the table at its end. */
@@ -34,8 +35,8 @@ export async function play(context: CommandContext): Promise<void> {
   const stage = new Stage(context);
 
   stage.say(
-    "rekernel changes the kernel under a running machine. What follows happens now,",
-    "in a VM, to kernels as Debian ships them: a live patch, a kexec, a reboot.",
+    "rekernel changes the kernel under a running machine. What follows happens now, in a VM, to kernels as " +
+      "Debian ships them: a live patch, a kexec, a reboot.",
   );
   const { newest, older } = await demoKernels({ signal, onProgress });
   const text = await readFile(patchPath, "utf8");
@@ -50,14 +51,14 @@ export async function play(context: CommandContext): Promise<void> {
     );
     const before = await guest.identity();
     stage.say(
-      `Its HTTP service (pid ${servicePid(before)}) is polled from outside about 100 times a second.`,
-      `Boot id ${before.bootId}.`,
+      `Its HTTP service (pid ${servicePid(before)}) is polled from outside about 100 times a second. ` +
+        `Boot id ${before.bootId}.`,
     );
 
     stage.chapter(2, "A live patch for exactly this kernel, from a real fix");
     stage.say(
-      "“echo 1 > cgroup.kill” is to kill all that is in a control group. A process whose",
-      "first thread has ended survives it. Linux 6.12.117 fixed that:",
+      "“echo 1 > cgroup.kill” is to kill all that is in a control group. A process whose first thread has " +
+        "ended survives it. Linux 6.12.117 fixed that:",
     );
     stage.quote(changedLines(text));
     stage.onHost(`rekernel patch build demo/cgroup-kill.patch --kernel ${kernel.release}`);
@@ -66,21 +67,19 @@ export async function play(context: CommandContext): Promise<void> {
       build = await buildLivePatch({
         target,
         patches: [patch],
-        name: patchName,
         output: join(guest.share, `${patchName}.ko`),
         signal,
         onProgress,
       });
     } catch (error) {
       if (!(error instanceof RekernelError) || error.code !== "RK-PATCH-DOES-NOT-APPLY") throw error;
-      stage.say(
-        `The patch does not fit ${kernel.release}: ${error.message}`,
-        "So an older kernel has to do.",
-      );
+      stage.say(`${error.message} So an older kernel has to do.`);
       continue;
     }
-    const measured = await playOn(guest, build, newest, before, stage, context);
-    stage.table(rows(measured, kernel.release, newest.release));
+    stage.say(describeBuild(build));
+    const gaps = await livePatchAct(guest, before, stage, signal);
+    const downtimes = await newKernelAct(guest, before, newest, stage, context);
+    stage.table(rows({ build, ...gaps, ...downtimes }, kernel.release, newest.release));
     return;
   }
   throw new RekernelError(
@@ -91,16 +90,16 @@ export async function play(context: CommandContext): Promise<void> {
   );
 }
 
-async function playOn(
+type Gaps = Pick<Measured, "idle" | "bystander" | "load" | "unload">;
+type Downtimes = Pick<Measured, "kexecMs" | "rebootMs">;
+
+/** Loads the patch, takes it back, loads it again; looks for the defect before and after each. */
+async function livePatchAct(
   guest: DemoGuest,
-  build: BuildReport,
-  newest: AvailableKernel,
   before: Identity,
   stage: Stage,
-  { signal, onProgress }: CommandContext,
-): Promise<Measured> {
-  stage.say(...describeBuild(build));
-
+  signal: AbortSignal,
+): Promise<Gaps> {
   stage.chapter(3, "The defect goes, comes back, and goes, and nothing stops");
   const idle = (await guest.watch(() => sleep(idleMs, undefined, { signal }))).seen;
   stage.trial(await guest.tryDefect(), true);
@@ -116,26 +115,24 @@ async function playOn(
   await stage.watched(guest, "patch", "load", `/share/${patchName}.ko`);
   stage.trial(await guest.tryDefect(), false);
   await sameMachine(guest, before, stage);
+  return { idle, bystander, load, unload };
+}
 
+/** Takes the guest into the newest kernel by kexec, and then back through its firmware. */
+async function newKernelAct(
+  guest: DemoGuest,
+  before: Identity,
+  newest: AvailableKernel,
+  stage: Stage,
+  { signal, onProgress }: CommandContext,
+): Promise<Downtimes> {
   stage.chapter(4, `The whole kernel: kexec into ${newest.release}, then a reboot`);
   const folder = `/lab/kernels/${newest.release}`;
-  const commandLine = Buffer.from(await guest.vm.readFile(`${folder}/cmdline`))
-    .toString()
-    .trim();
-  stage.inGuest(`rekernel kexec load ${folder}/vmlinuz \\`, `    --initrd ${folder}/initrd --command-line …`);
-  stage.quote(
-    await guest.rekernel(
-      ...[
-        "kexec",
-        "load",
-        `${folder}/vmlinuz`,
-        "--initrd",
-        `${folder}/initrd`,
-        "--command-line",
-        commandLine,
-      ],
-    ),
-  );
+  const [image, initrd] = [`${folder}/vmlinuz`, `${folder}/initrd`];
+  const commandLine = Buffer.from(await guest.vm.readFile(`${folder}/cmdline`)).toString();
+  stage.inGuest(`rekernel kexec load ${image} \\`, `    --initrd ${initrd} --command-line …`);
+  const options = ["--initrd", initrd, "--command-line", commandLine.trim()];
+  stage.quote(await guest.rekernel("kexec", "load", image, ...options));
   stage.inGuest("rekernel kexec exec --now");
   await guest.depart("kexec", "exec", "--now");
   const kexecMs = await runStep({ signal, onProgress }, "kexec", "Jump into the new kernel", () =>
@@ -144,8 +141,8 @@ async function playOn(
   const after = guest.poller.last!.status;
   if (after.release !== newest.release) throw unexpected(`after the kexec, ${after.release} runs`);
   stage.say(
-    `${after.release} answers ${formatElapsed(kexecMs)} after the old kernel did last;`,
-    `boot id ${after.bootId}, service pid ${after.pid}.`,
+    `${after.release} answers ${formatElapsed(kexecMs)} after the old kernel did last; ` +
+      `boot id ${after.bootId}, service pid ${after.pid}.`,
   );
   stage.trial(await guest.tryDefect(), false);
 
@@ -157,10 +154,10 @@ async function playOn(
   const rebooted = guest.poller.last!.status;
   if (rebooted.release !== before.release) throw unexpected(`after the reboot, ${rebooted.release} runs`);
   stage.say(
-    `${rebooted.release} answers ${formatElapsed(rebootMs)} after the other kernel did last. The firmware of`,
-    "this VM takes a moment; that of a server takes minutes.",
+    `${rebooted.release} answers ${formatElapsed(rebootMs)} after the other kernel did last. ` +
+      "The firmware of this VM takes a moment; that of a server takes minutes.",
   );
-  return { build, idle, bystander, load, unload, kexecMs, rebootMs };
+  return { kexecMs, rebootMs };
 }
 
 /** Same boot, same processes since then: only the kernel's code has changed. */
@@ -168,9 +165,9 @@ async function sameMachine(guest: DemoGuest, before: Identity, stage: Stage): Pr
   const now = await guest.identity();
   if (JSON.stringify(now) !== JSON.stringify(before))
     throw unexpected(`the guest was ${JSON.stringify(before)} and is ${JSON.stringify(now)}`);
-  stage.say(
-    `Same boot id, same pids (${Object.keys(now.startTimes).join(", ")}) since the same second, uptime ${formatElapsed(await guest.uptimeMs())}.`,
-  );
+  const pids = Object.keys(now.startTimes).join(", ");
+  const uptime = Math.round((await guest.uptimeMs()) / 1000);
+  stage.say(`Same boot id, same pids (${pids}) with the same start times, up ${uptime} s.`);
 }
 
 function rows(measured: Measured, from: string, to: string): [string, string][] {
@@ -204,13 +201,13 @@ function changedLines(text: string): string {
     .join("\n");
 }
 
-function describeBuild({ functions, match, sizeBytes, timesMs }: BuildReport): string[] {
+function describeBuild({ functions, match, sizeBytes, timesMs }: BuildReport): string {
   const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
-  return [
-    `A module of ${sizeBytes} bytes, in ${seconds(timesMs.total)}: ${seconds(timesMs.compile)} compiler, ${seconds(timesMs.link)} kbuild,`,
-    `${seconds(timesMs.trees)} source tree, ${seconds(timesMs.own)} rekernel. It replaces`,
-    ...functions.map(({ name, source }) => `  ${name}() of ${source}`),
-    `whose old code is byte for byte what the stock image holds, as are ${match.identicalFunctions} of`,
-    `the ${match.comparedFunctions} functions of that source file.`,
-  ];
+  const replaced = functions.map(({ name, source }) => `${name}() of ${source}`).join(", ");
+  return (
+    `A module of ${sizeBytes} bytes, in ${seconds(timesMs.total)}: ${seconds(timesMs.compile)} compiler, ` +
+    `${seconds(timesMs.link)} kbuild, ${seconds(timesMs.trees)} source tree, ${seconds(timesMs.own)} rekernel. ` +
+    `It replaces ${replaced}. The stock image has that code byte for byte, and ${match.identicalFunctions} ` +
+    `of the ${match.comparedFunctions} functions that its source file compiles to.`
+  );
 }

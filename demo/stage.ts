@@ -3,6 +3,7 @@ import { type DemoGuest, type Trial, unexpected } from "./guest.ts";
 import type { PollStatistics } from "./poller.ts";
 
 const columns = 80;
+const margin = 3;
 
 /** Tells the story: chapters, the commands that are run, what they print. */
 export class Stage {
@@ -16,8 +17,17 @@ export class Stage {
     this.#context.print(`\n${this.#context.style(["bold", "cyan"], `${number}  ${title}`)}`);
   }
 
-  say(...lines: string[]): void {
-    for (const line of lines) this.#context.print(`   ${line}`);
+  /** A paragraph, broken into lines. */
+  say(text: string): void {
+    let line = " ".repeat(margin);
+    for (const word of text.split(" ")) {
+      if (line.length + 1 + word.length > columns) {
+        this.#context.print(line);
+        line = " ".repeat(margin);
+      }
+      line += line.length === margin ? word : ` ${word}`;
+    }
+    this.#context.print(line);
   }
 
   /** A command that runs on this machine. */
@@ -37,8 +47,11 @@ export class Stage {
 
   /** Output of a command, or part of a file. */
   quote(text: string): void {
-    for (const line of text.trimEnd().split("\n"))
-      this.#context.print(
+    const room = columns - margin - 2;
+    for (const line of text.trimEnd().replaceAll("\t", "  ").split("\n")) {
+      const shown = line.length <= room ? line : `${line.slice(0, room - 1)}…`;
+      this.#context.print(`   ${this.#context.style("dim", `| ${shown}`)}`);
+    }
         `   ${this.#context.style("dim", `| ${line.replaceAll("\t", "  ").slice(0, columns - 5)}`)}`,
       );
   }

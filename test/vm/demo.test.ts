@@ -14,7 +14,12 @@ test("npm start's demonstration plays to its end", { timeout: 900_000 }, async (
   const told = stdout.match(/The defect is (there|gone)\./g);
   expect(told).toEqual(["there", "gone", "there", "gone", "gone"].map((state) => `The defect is ${state}.`));
   expect(stdout).toMatch(/^ {3}functions replaced +1$/m);
-  for (const row of ["live patch built in", "while the patch is loaded", "downtime by kexec", "downtime by reboot"])
+  for (const row of [
+    "live patch built in",
+    "while the patch is loaded",
+    "downtime by kexec",
+    "downtime by reboot",
+  ])
     expect(stdout).toMatch(new RegExp(`^ +${row}.* \\d`, "m"));
   expect(stdout.split("\n").filter((line) => line.length > 80)).toEqual([]);
   // Other tests may have folders of their own there; none of them is called so.
