@@ -52,8 +52,6 @@ export class Stage {
       const shown = line.length <= room ? line : `${line.slice(0, room - 1)}…`;
       this.#context.print(`   ${this.#context.style("dim", `| ${shown}`)}`);
     }
-        `   ${this.#context.style("dim", `| ${line.replaceAll("\t", "  ").slice(0, columns - 5)}`)}`,
-      );
   }
 
   /** Shows what the trigger of the defect said, and insists that it is as it must be. */
