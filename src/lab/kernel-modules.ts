@@ -1,9 +1,9 @@
-import { access, readFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { RekernelError } from "../core/errors.ts";
 import { decompress } from "../formats/compression.ts";
 import { readInputFile } from "../kernel/input-file.ts";
 import { KernelModuleFile } from "../kernel/module.ts";
+import { listedModules, moduleFile, moduleName } from "../kernel/modules-folder.ts";
 
 /** A module ready for `insmod`: uncompressed. */
 export interface LoadableModule {
@@ -27,8 +27,8 @@ export async function modulesInLoadOrder(
   names: readonly string[],
 ): Promise<LoadableModule[]> {
   const [modular, builtIn] = await Promise.all([
-    listed(folder, "modules.order"),
-    listed(folder, "modules.builtin"),
+    listedModules(folder, "modules.order"),
+    listedModules(folder, "modules.builtin"),
   ]);
   const reads = new Map<string, ReturnType<typeof readModule>>();
   const ordered = new Map<string, LoadableModule>();
@@ -70,47 +70,10 @@ export async function modulesInLoadOrder(
   return [...ordered.values()];
 }
 
-/** File or module name to the kernel's own spelling: `virtio-rng.ko.xz` -> `virtio_rng`. */
-export function moduleName(name: string): string {
-  return basename(name)
-    .replace(/\.ko(\.\w+)?$/, "")
-    .replaceAll("-", "_");
-}
-
-async function listed(folder: string, file: string): Promise<Map<string, string>> {
-  const byName = new Map<string, string>();
-  let text: string;
-  try {
-    text = await readFile(join(folder, file), "utf8");
-  } catch (error) {
-    throw new RekernelError(
-      "failed",
-      "RK-LAB-MODULE",
-      `Cannot read the list of modules ${join(folder, file)}.`,
-      {
-        hint: "The folder of modules must be lib/modules/RELEASE as its kernel package ships it.",
-        cause: error,
-      },
-    );
-  }
-  for (const line of text.split("\n")) if (line !== "") byName.set(moduleName(line), line);
-  return byName;
-}
-
 async function readModule(path: string): Promise<{ data: Uint8Array; depends: readonly string[] }> {
-  const file = await existing(path);
+  const file = await moduleFile(path);
+  if (file === undefined)
+    throw new RekernelError("failed", "RK-LAB-MODULE", `The kernel module ${path} is missing.`);
   const data = decompress(await readInputFile(file, "kernel module"), { name: file });
   return { data, depends: KernelModuleFile.fromBytes(data, file).dependencies };
-}
-
-/** modules.order names what the build made; the package may ship it compressed. */
-async function existing(path: string): Promise<string> {
-  for (const suffix of ["", ".xz", ".zst", ".gz"]) {
-    const isThere = await access(path + suffix).then(
-      () => true,
-      () => false,
-    );
-    if (isThere) return path + suffix;
-  }
-  throw new RekernelError("failed", "RK-LAB-MODULE", `The kernel module ${path} is missing.`);
 }

@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { moduleName, modulesInLoadOrder } from "../../../src/lab/kernel-modules.ts";
+import { moduleName } from "../../../src/kernel/modules-folder.ts";
+import { modulesInLoadOrder } from "../../../src/lab/kernel-modules.ts";
 
 let folder: string;
 
