@@ -111,7 +111,6 @@ function hostRootLines(setup: GuestSetup): string[] {
     "mkdir -p /root/lab /root/proc /root/sys /root/dev /root/run /root/tmp /root/root",
     "mount -o bind /lab /root/lab",
     "mount -t tmpfs -o mode=755 tmpfs /root/run",
-    "mount -t tmpfs -o mode=1777 tmpfs /root/tmp",
     ...(modulesFolder === undefined
       ? []
       : [

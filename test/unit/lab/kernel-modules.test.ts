@@ -66,7 +66,7 @@ test.each([
 
 test("a folder that holds no kernel's modules is named", async () => {
   await expect(modulesInLoadOrder(join(folder, "kernel"), ["x"])).rejects.toMatchObject({
-    code: "RK-LAB-MODULE",
+    code: "RK-MODULES-FOLDER",
   });
 });
 
