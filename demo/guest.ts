@@ -149,10 +149,11 @@ export class DemoGuest implements AsyncDisposable {
    * @returns the time between the last answer of the old kernel and the first one of the new
    */
   async arrival(oldBootId: string, signal?: AbortSignal): Promise<number> {
-    await this.vm.waitForBoot({ timeoutMs: patienceMs }).catch(async (error) => {
-      const said = await readFile(join(this.share, departureLog), "utf8").catch(() => "");
-      throw new RekernelError("failed", "RK-DEMO", "The guest did not come back.", {
-        details: said,
+    await this.vm.waitForBoot({ timeoutMs: patienceMs }).catch(async (error: Error) => {
+      const log = await readFile(join(this.share, departureLog), "utf8").catch(() => "");
+      const console = error instanceof RekernelError ? (error.details ?? "") : "";
+      throw new RekernelError("failed", "RK-DEMO", `The guest did not come back: ${error.message}`, {
+        details: `${log}${console}`,
         cause: error,
       });
     });
