@@ -163,7 +163,7 @@ test("a crash is told from a hang, with the kernel's own words, and what was pri
   expect(end).toMatchObject({ kind: "panic", message: "sysrq triggered crash" });
   expect(end.log).toContain("Call Trace:");
 
-  const hung = await small({ hangAfterMs: 5000 });
+  const hung = await small({ hangAfterMs: 20_000 });
   // User space stops as a whole, the kernel goes on.
   await expect(hung.run("kill -STOP -1")).rejects.toMatchObject({ code: "RK-LAB-HANG" });
   expect(await hung.waitForEnd()).toMatchObject({ kind: "hang" });
