@@ -11,6 +11,7 @@ import { registerKexecStatus } from "./kexec-status.ts";
 import { registerKexecUnload } from "./kexec-unload.ts";
 import { registerLabRun } from "./lab-run.ts";
 import { registerPatchBuild } from "./patch-build.ts";
+import { registerPatchDiff } from "./patch-diff.ts";
 import { registerPatchInspect } from "./patch-inspect.ts";
 import { registerPatchList } from "./patch-list.ts";
 import { registerPatchLoad } from "./patch-load.ts";
@@ -33,6 +34,7 @@ const groups: readonly { name: string; summary: string; commands: readonly Regis
     summary: "build, load and take back live patches",
     commands: [
       registerPatchBuild,
+      registerPatchDiff,
       registerPatchInspect,
       registerPatchLoad,
       registerPatchUnload,

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { BuildReport } from "../livepatch/build/build.ts";
+import type { ObjectDiff } from "../livepatch/build/object-diff.ts";
 import { documentOf } from "./document.ts";
 
 /** `rekernel patch build` */
@@ -51,7 +52,9 @@ export const patchBuildDocument = documentOf<BuildReport>()(
       importedSymbols: z.number(),
     }),
     warnings: z.array(z.string()).describe("what kbuild and objtool warned of"),
-    inputs: z.array(z.strictObject({ name: z.string(), sha256: z.string() })).describe("the patch files"),
+    inputs: z
+      .array(z.strictObject({ name: z.string(), sha256: z.string() }))
+      .describe("patches, kernel image, configuration and Module.symvers"),
     timesMs: z
       .strictObject({
         trees: z.number(),
@@ -61,5 +64,36 @@ export const patchBuildDocument = documentOf<BuildReport>()(
         total: z.number(),
       })
       .describe("wall-clock time; `own` is what neither the compiler nor kbuild took"),
+  }),
+);
+
+/** `rekernel patch diff` */
+export const patchDiffDocument = documentOf<ObjectDiff>()(
+  z.strictObject({
+    verdict: z.enum(["patchable", "unchanged", "refused"]),
+    changed: z.array(z.string()).describe("functions that a live patch replaces, as in the symbol table"),
+    new: z.array(z.string()).describe("functions that only the patched object has and that these need"),
+    removed: z.array(z.string()).describe("functions that only the original object has"),
+    reasons: z.array(
+      z.strictObject({
+        name: z.string().optional().describe("the changed function"),
+        code: z.string().optional().describe("why it cannot be carried, see errors.md"),
+        reason: z.string(),
+        hint: z.string().optional(),
+      }),
+    ),
+    included: z
+      .array(
+        z.strictObject({
+          name: z.string(),
+          section: z.string(),
+          sizeBytes: z.number(),
+          reason: z.string(),
+          tables: z
+            .record(z.string(), z.number())
+            .describe("entries of the kernel's tables that come with it"),
+        }),
+      )
+      .describe("all that a module would hold"),
   }),
 );

@@ -1,6 +1,6 @@
 /** The JSON documents of all commands: what docs/json.md describes and tests hold the commands to. */
 import type { z } from "zod";
-import { patchBuildDocument } from "./build.ts";
+import { patchBuildDocument, patchDiffDocument } from "./build.ts";
 import { errorDocument, progressLine } from "./common.ts";
 import { imageInfoDocument, imageSymbolsDocument, moduleInfoDocument } from "./image.ts";
 import { kexecExecDocument, kexecPlanDocument, kexecStatusDocument, kexecUnloadDocument } from "./kexec.ts";
@@ -20,6 +20,7 @@ export const documents: Readonly<Record<string, z.ZodType>> = {
   "rekernel image info (a module)": moduleInfoDocument,
   "rekernel image symbols": imageSymbolsDocument,
   "rekernel patch build": patchBuildDocument,
+  "rekernel patch diff": patchDiffDocument,
   "rekernel patch inspect": patchInspectDocument,
   "rekernel patch load": patchLoadDocument,
   "rekernel patch unload": patchUnloadDocument,

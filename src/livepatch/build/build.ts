@@ -360,10 +360,12 @@ function atLeast(release: string, major: number, minor: number): boolean {
   return Number(a) > major || (Number(a) === major && Number(b) >= minor);
 }
 
-async function inputs(options: BuildOptions): Promise<BuildReport["inputs"]> {
-  const { target } = options;
+async function inputs({ patches, target }: BuildOptions): Promise<BuildReport["inputs"]> {
   const files = [target.image, target.config, target.symvers];
-  return Promise.all(files.map(async (path) => ({ name: path, sha256: sha256(await readFile(path)) })));
+  return [
+    ...patches.map((patch) => ({ name: patch.name, sha256: patch.sha256 })),
+    ...(await Promise.all(files.map(async (path) => ({ name: path, sha256: sha256(await readFile(path)) })))),
+  ];
 }
 
 function sha256(bytes: Uint8Array): string {

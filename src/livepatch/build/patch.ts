@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { RekernelError } from "../../core/errors.ts";
 
 /**
@@ -7,6 +8,8 @@ import { RekernelError } from "../../core/errors.ts";
 export interface SourcePatch {
   /** What messages call it: the file's name. */
   name: string;
+  /** Digest of the patch file, in hexadecimal. */
+  sha256: string;
   files: FilePatch[];
 }
 
@@ -61,7 +64,7 @@ export function parsePatch(data: string | Uint8Array, name = "the patch"): Sourc
     throw new RekernelError("nothingToDo", "RK-PATCH-EMPTY", `${name} holds no change.`, {
       hint: "Give a unified diff, as git diff, git format-patch or diff -u print it.",
     });
-  return { name, files };
+  return { name, sha256: createHash("sha256").update(bytes).digest("hex"), files };
 }
 
 class PatchParser {

@@ -1,0 +1,74 @@
+/** The difference of two objects by itself, with no kernel at hand: for people who compare it with other tools. */
+import { carryThroughCallers, isHookable } from "./carry.ts";
+import { differenceOf } from "./difference.ts";
+import { includedPieces } from "./inclusion.ts";
+import { readUnitObject, type UnitObject } from "./object.ts";
+
+export interface ObjectDiff {
+  verdict: "patchable" | "unchanged" | "refused";
+  /** Functions that a live patch replaces, as in the symbol table. */
+  changed: string[];
+  /** Functions that only the patched object has and that the changed ones need. */
+  new: string[];
+  /** Functions that only the original object has. */
+  removed: string[];
+  /** Why: for each changed function, and for each thing that cannot be carried. */
+  reasons: { name?: string; code?: string; reason: string; hint?: string }[];
+  /** All that a module would hold. */
+  included: {
+    name: string;
+    section: string;
+    sizeBytes: number;
+    reason: string;
+    tables: Record<string, number>;
+  }[];
+}
+
+/**
+ * @param original an ELF64 x86-64 relocatable object, compiled with -ffunction-sections -fdata-sections
+ * @param patched the same unit, compiled the same way from the patched source
+ * @throws RekernelError RK-BAD-ELF, RK-BAD-OBJECT (1)
+ */
+export function diffObjects(
+  original: Uint8Array,
+  patched: Uint8Array,
+  names: { original: string; patched: string },
+): ObjectDiff {
+  const before = readUnitObject(original, names.original);
+  const after = readUnitObject(patched, names.patched);
+  const plain = differenceOf(before, after);
+  // An object that was compiled without the tracer says nothing about what ftrace can hook.
+  const carried = isTraced(before)
+    ? carryThroughCallers(plain, before, after)
+    : { difference: plain, carried: new Set<never>(), problems: [] };
+  const { difference } = carried;
+  const problems = [...difference.problems, ...carried.problems];
+  const included =
+    difference.changed.length > 0 ? includedPieces(difference, after, () => true, [], carried.carried) : [];
+  const isNew = new Set(difference.newFunctions);
+  return {
+    verdict: problems.length > 0 ? "refused" : difference.changed.length > 0 ? "patchable" : "unchanged",
+    changed: difference.changed.map(({ patched: piece }) => piece.name),
+    new: included.filter(({ piece }) => isNew.has(piece)).map(({ piece }) => piece.name),
+    removed: difference.removedFunctions.filter((piece) => piece.named).map((piece) => piece.name),
+    reasons: [
+      ...difference.changed.map(({ patched: piece, reason }) => ({ name: piece.name, reason })),
+      ...problems.map(({ code, message, hint }) => ({ code, reason: message, hint })),
+    ],
+    included: included.map(({ piece, reason, tableEntries }) => {
+      const tables: Record<string, number> = {};
+      for (const { section } of tableEntries) tables[section.name] = (tables[section.name] ?? 0) + 1;
+      return {
+        name: piece.name,
+        section: piece.section.name,
+        sizeBytes: piece.end - piece.start - piece.entry,
+        reason,
+        tables,
+      };
+    }),
+  };
+}
+
+function isTraced(object: UnitObject): boolean {
+  return object.pieces.some((piece) => piece.role === "code" && isHookable(piece));
+}

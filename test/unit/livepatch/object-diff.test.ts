@@ -1,0 +1,94 @@
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { diffObjects } from "../../../src/livepatch/build/object-diff.ts";
+import { compileBytes } from "./compile.ts";
+
+const source = `
+int limit = 10;
+static noinline int helper(int x) { return x * 3 + limit; }
+int check(int x) { if (x > 5) WARN(1); return helper(x); }
+`;
+const diff = (patched: string, original = source) =>
+  diffObjects(compileBytes(original), compileBytes(patched), { original: "a.o", patched: "b.o" });
+
+describe("the difference of two objects by itself", () => {
+  it("names what changes, what is new and what comes along", () => {
+    const patched = source
+      .replace(
+        "int check",
+        "static noinline int twice(int x) { static int n; return x * 2 + n++; }\nint check",
+      )
+      .replace("helper(x)", "helper(twice(x))");
+    expect(diff(patched)).toMatchObject({
+      verdict: "patchable",
+      changed: ["check"],
+      new: ["twice"],
+      reasons: [{ name: "check" }],
+      included: expect.arrayContaining([
+        expect.objectContaining({
+          name: "check",
+          tables: expect.objectContaining({ __bug_table: 1, __mcount_loc: 1 }),
+        }),
+      ]),
+    });
+  });
+
+  it("is unchanged, or refused with codes", () => {
+    expect(diff(source)).toMatchObject({ verdict: "unchanged", changed: [], new: [], reasons: [] });
+    expect(diff(source.replace("limit = 10", "limit = 20"))).toMatchObject({
+      verdict: "refused",
+      reasons: [{ code: "RK-DATA-CHANGE" }],
+    });
+  });
+
+  it("carries functions that ftrace cannot hook through their callers", () => {
+    const untraced = source.replace(
+      "static noinline",
+      "static noinline __attribute__((no_instrument_function))",
+    );
+    expect(diff(untraced.replace("x * 3", "x * 5"), untraced)).toMatchObject({
+      verdict: "patchable",
+      changed: ["check"],
+      included: expect.arrayContaining([
+        expect.objectContaining({ name: "helper", reason: "changed, needed by check" }),
+      ]),
+    });
+  });
+
+  it("refuses them where others may call them", () => {
+    const untraced = source.replace("int check", "__attribute__((no_instrument_function)) int check");
+    expect(diff(untraced.replace("x > 5", "x > 6"), untraced)).toMatchObject({
+      verdict: "refused",
+      reasons: [{ code: "RK-NO-FENTRY" }],
+    });
+  });
+});
+
+describe("rekernel patch diff", () => {
+  let folder: string;
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), "rekernel-test-"));
+    writeFileSync(join(folder, "a.o"), compileBytes(source));
+    writeFileSync(join(folder, "b.o"), compileBytes(source.replace("x > 5", "x > 6")));
+    writeFileSync(join(folder, "c.o"), compileBytes(source.replace("limit = 10", "limit = 20")));
+    writeFileSync(join(folder, "cut.o"), compileBytes(source).subarray(0, 300));
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  it.each([
+    ["b.o", 0],
+    ["a.o", 3],
+    ["c.o", 4],
+    ["cut.o", 1],
+    ["missing.o", 1],
+  ])("a.o and %s: exit code %i", (name, code) => {
+    const program = join(import.meta.dirname, "../../../bin/rekernel");
+    expect(
+      spawnSync(program, ["patch", "diff", join(folder, "a.o"), join(folder, name)], { encoding: "utf8" })
+        .status,
+    ).toBe(code);
+  });
+});
