@@ -238,7 +238,7 @@ function functionProblems({ patched }: ChangedFunction): Problem[] {
 
 /** Static data of the kernel's once-only and debugging macros: a changed or new one is simply another one. */
 const bookkeeping =
-  /^(__already_done|__warned|__print_once|__key|_rs|descriptor|__UNIQUE_ID_|___done|_entry|_entry_ptr|___once_key)(\.|#|\d|$)/;
+  /^(__already_done|__warned|__print_once|__key|_rs|descriptor|__UNIQUE_ID_ddebug_?\d*|___done|_entry|_entry_ptr|___once_key)(\.|#|\d|$)/;
 
 export function isBookkeeping(name: string): boolean {
   return bookkeeping.test(name);

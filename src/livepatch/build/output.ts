@@ -1,7 +1,10 @@
 /** Turns the included pieces of one unit into a relocatable object that is linked into the module. */
 import {
+  SHF_ALLOC,
+  SHF_WRITE,
   SHN_ABS,
   SHN_UNDEF,
+  SHT_PROGBITS,
   STB_GLOBAL,
   STB_LOCAL,
   STB_WEAK,
@@ -18,9 +21,13 @@ import {
   writeElf,
 } from "../../formats/elf/write.ts";
 import type { IncludedPiece, IncludedReference } from "./inclusion.ts";
-import { type Piece, pieceBytes, type TableEntry } from "./object.ts";
+import { isPieceTarget, type Piece, pieceBytes, type TableEntry } from "./object.ts";
 import type { Binding, KlpBinding } from "./resolve.ts";
 
+/** struct static_key (include/linux/jump_label.h), at its largest. */
+const staticKeySize = 32;
+/** Bits of an entry's key that say how its site is compiled (arch/x86/include/asm/jump_label.h). */
+const keyBits = 3;
 /** Bits that tie a section to others of its old object. */
 const SHF_LINK_ORDER = 0x80;
 const SHF_GROUP = 0x200;
@@ -63,8 +70,8 @@ export interface UnitOutput {
   included: readonly IncludedPiece[];
   /** How each outside reference is bound. */
   bind(reference: IncludedReference): Binding;
-  /** Entries that stay out of the module. */
-  isDropped(entry: TableEntry): boolean;
+  /** Jump labels that nothing may switch: they get a key that nobody knows. */
+  staysDefault(entry: TableEntry): boolean;
   /** Global names by which the module's klp_func entries reach the new functions. */
   functionAliases: ReadonlyMap<Piece, string>;
   /** New functions and variables that other units refer to. */
@@ -163,6 +170,37 @@ export function unitOutputObject(unit: UnitOutput, names: KlpSymbolNames): Uint8
     return { offset, type, symbol: undefinedSymbol(unit.bind(reference)), addend: destination.addend - bias };
   };
 
+  // Without its entry a site would not be off: gcc emits a jump, of which objtool makes a NOP because of the entry.
+  let unknownKey: OutputSymbol | undefined;
+  const relocationToUnknownKey = ({ offset, type, target }: IncludedReference, base: number) => {
+    const bits = (isPieceTarget(target) ? target.addend - target.piece.start : target.addend) & keyBits;
+    unknownKey ??= addUnknownKey();
+    return { offset: base + offset, type, symbol: unknownKey, addend: bits };
+  };
+  const addUnknownKey = () => {
+    const symbol: OutputSymbol = {
+      name: ".data.rekernel_unknown_key",
+      value: 0n,
+      size: 0,
+      bind: STB_LOCAL,
+      type: STT_SECTION,
+      visibility: 0,
+      section: {
+        name: ".data.rekernel_unknown_key",
+        type: SHT_PROGBITS,
+        flags: SHF_ALLOC | SHF_WRITE,
+        addralign: 8,
+        entsize: 0,
+        data: new Uint8Array(staticKeySize),
+        size: staticKeySize,
+        relocations: [],
+      },
+    };
+    object.sections.push(symbol.section as OutputSection);
+    object.symbols.push(symbol);
+    return symbol;
+  };
+
   for (const { piece, references } of unit.included)
     sections.get(piece)!.section.relocations.push(...references.map((reference) => relocation(reference, 0)));
 
@@ -172,7 +210,6 @@ export function unitOutputObject(unit: UnitOutput, names: KlpSymbolNames): Uint8
   >();
   for (const { tableEntries } of unit.included)
     for (const entry of tableEntries) {
-      if (unit.isDropped(entry)) continue;
       const table = tables.get(entry.section.name) ?? {
         from: entry.section,
         parts: [],
@@ -180,7 +217,14 @@ export function unitOutputObject(unit: UnitOutput, names: KlpSymbolNames): Uint8
         relocations: [],
       };
       tables.set(entry.section.name, table);
-      table.relocations.push(...entry.references.map((reference) => relocation(reference, table.size)));
+      const last = unit.staysDefault(entry) ? entry.references.at(-1) : undefined;
+      table.relocations.push(
+        ...entry.references.map((reference) =>
+          reference === last
+            ? relocationToUnknownKey(reference, table.size)
+            : relocation(reference, table.size),
+        ),
+      );
       table.parts.push(pieceBytes(entry));
       table.size += entry.end - entry.start;
     }

@@ -159,13 +159,13 @@ export function planModule(units: readonly AnalysedUnit[], context: PlanContext)
       ),
     ]),
   );
-  const outputs = bound.map(({ unit, pieces, bindingOf, dropped }) =>
+  const outputs = bound.map(({ unit, pieces, bindingOf, atDefault }) =>
     unitOutputObject(
       {
         source: unit.source,
         included: pieces,
         bind: (reference) => bindingOf.get(reference)!,
-        isDropped: (entry) => dropped.has(entry),
+        staysDefault: (entry) => atDefault.has(entry),
         functionAliases: new Map(
           functions.flatMap(({ patched, alias, unit: owner }) =>
             owner === unit ? [[patched, alias] as const] : [],
@@ -277,7 +277,7 @@ function bindUnit(
 ) {
   const resolveContext: ResolveContext = { ...context, module: unit.module, match: unit.match, newGlobals };
   const bindingOf = new Map<IncludedReference, Binding>();
-  const dropped = new Set<TableEntry>();
+  const atDefault = new Set<TableEntry>();
   const problems = new Map<string, Problem>();
   const resolve = (reference: IncludedReference): Binding | Unresolved | undefined =>
     reference.destination.kind === "included"
@@ -293,9 +293,10 @@ function bindUnit(
     for (const reference of references) bind(reference);
     for (const entry of tableEntries) {
       const problem = moduleKeyProblem(entry, piece.name, (index) => resolve(entry.references[index]!));
-      if (problem === "drop") dropped.add(entry);
+      if (problem === "default") atDefault.add(entry);
       else if (problem) problems.set(problem.message, problem);
-      else for (const reference of entry.references) bind(reference);
+      if (problem === undefined || problem === "default")
+        for (const reference of entry.references.slice(0, problem ? -1 : undefined)) bind(reference);
     }
     if (piece.role === "auxiliaryCode") {
       const late = references.find(
@@ -306,7 +307,7 @@ function bindUnit(
       if (late) problems.set(piece.name, lateAlternative(piece));
     }
   }
-  return { unit, pieces, bindingOf, dropped, problems: [...problems.values()] };
+  return { unit, pieces, bindingOf, atDefault, problems: [...problems.values()] };
 }
 
 function lateAlternative(piece: Piece): Problem {

@@ -176,18 +176,18 @@ function unresolved(name: string, where: string, candidates: number): Unresolved
  * Table entries that must not go into the module as they are: the kernel works through these tables when the
  * live patch loads, before livepatch has bound what belongs to another module (kernel/module/livepatch.c).
  *
- * @returns "drop" where leaving the entry out keeps the site at its compiled default, which is right for
- *          tracepoints and dynamic debug; a problem otherwise; undefined when the entry is fine
+ * @returns "default" where the site may stay for ever as it is compiled, which is off for tracepoints and dynamic
+ *          debug; a problem otherwise; undefined when the entry is fine
  */
 export function moduleKeyProblem(
   entry: TableEntry,
   functionName: string,
   bindingOfKey: (index: number) => Binding | Unresolved | undefined,
-): "drop" | Problem | undefined {
+): "default" | Problem | undefined {
   if (entry.section.name !== "__jump_table") return undefined;
   const binding = bindingOfKey(entry.references.length - 1);
   if (binding?.kind !== "klp" || binding.relocatedFor === "vmlinux") return undefined;
-  if (isBookkeeping(binding.name) || binding.name.startsWith("__tracepoint_")) return "drop";
+  if (isBookkeeping(binding.name) || binding.name.startsWith("__tracepoint_")) return "default";
   return {
     code: "RK-KEY-OF-MODULE",
     message: `${functionName} uses the static key ${binding.name}, which belongs to the module ${binding.object}: the kernel cannot bind it in time.`,
