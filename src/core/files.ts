@@ -31,7 +31,7 @@ export function writeError(path: string, error: unknown): unknown {
   if (!hasErrno(error)) return error;
   if (error.code === "ENOSPC" || error.code === "EDQUOT")
     return new RekernelError("failed", "RK-DISK-FULL", `No space left to write ${path}.`, {
-      hint: "Free some space, or point XDG_CACHE_HOME at a larger file system.",
+      hint: "Free some space there. The cache moves with XDG_CACHE_HOME, temporary files with TMPDIR.",
       cause: error,
     });
   return new RekernelError("failed", "RK-WRITE", `Cannot write ${path}: ${error.message}.`, { cause: error });
