@@ -1,6 +1,6 @@
 /** Builds one changed file as a live patch, with what it cannot be compiled without. */
 import { readFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { join, normalize } from "node:path";
 import { RekernelError } from "../src/core/errors.ts";
 import type { WorkOptions } from "../src/core/progress.ts";
 import type { TargetKernel } from "../src/kernel/target.ts";
@@ -9,7 +9,7 @@ import { runClean } from "../src/livepatch/build/kbuild.ts";
 import { parsePatch } from "../src/livepatch/build/patch.ts";
 import type { KernelTrees } from "../src/livepatch/build/trees.ts";
 import { dependencies, describeUnits } from "../src/livepatch/build/units.ts";
-import { patchOf, type SourceChanges } from "./candidates.ts";
+import { brings, patchOf, type SourceChanges, type WantedFile } from "./candidates.ts";
 
 export type Outcome = "built" | "unchanged" | "refused" | "failed";
 
@@ -27,6 +27,8 @@ export interface FileResult {
   module?: string;
   functions?: string[];
   warnings?: readonly string[];
+  /** What was built last. */
+  patch: Buffer;
 }
 
 export interface Versions {
@@ -47,34 +49,41 @@ export async function buildFile(
   versions: Versions,
   options: WorkOptions,
 ): Promise<FileResult> {
-  const files = [file];
+  const along = new Map<string, WantedFile>();
   for (let round = 0; ; round++) {
     const started = performance.now();
-    const result = await buildOnce(files, name, output, versions, options);
-    const described = { ...result.result, file, along: files.slice(1), seconds: secondsSince(started) };
-    if (result.error === undefined || round === maximumRounds) return described;
-    const more = await missingFiles(result.error, file, versions, options);
-    const added = more.filter((path) => !files.includes(path));
-    if (added.length === 0) return described;
-    files.push(...added);
+    const wanted = [{ path: file }, ...along.values()];
+    const patch = await patchOf(versions.trees.pristine, versions.after, wanted);
+    const { result, error } = await buildOnce(patch, name, output, versions.target, options);
+    const described = { ...result, file, along: [...along.keys()], seconds: secondsSince(started), patch };
+    if (error === undefined || round === maximumRounds) return described;
+    const sizeBefore = sizeOf(along);
+    for (const { path, words } of await missingFiles(error, file, versions, options)) {
+      const known = along.get(path)?.words;
+      along.set(path, words === undefined ? { path } : { path, words: words.union(known ?? new Set()) });
+    }
+    if (sizeOf(along) === sizeBefore) return described;
   }
 }
 
+function sizeOf(along: ReadonlyMap<string, WantedFile>): number {
+  return [...along.values()].reduce((sum, { words }) => sum + 1 + (words?.size ?? 0), 0);
+}
+
 async function buildOnce(
-  files: readonly string[],
+  patch: Buffer,
   name: string,
   output: string,
-  { target, trees, after }: Versions,
+  target: TargetKernel,
   options: WorkOptions,
 ): Promise<{
-  result: Omit<FileResult, "file" | "along" | "seconds">;
+  result: Omit<FileResult, "file" | "along" | "seconds" | "patch">;
   error?: RekernelError;
 }> {
   try {
-    const text = await patchOf(trees.pristine, after, files);
     const report: BuildReport = await buildLivePatch({
       target,
-      patches: [parsePatch(text, `${name}.patch`)],
+      patches: [parsePatch(patch, `${name}.patch`)],
       name,
       output,
       ...options,
@@ -111,13 +120,14 @@ async function buildOnce(
   }
 }
 
-/** Changed files of the newer version that an error says, or lets guess, are needed besides. */
+/** Changed files of the newer version that an error says are needed besides. */
 async function missingFiles(
   error: RekernelError,
   file: string,
   versions: Versions,
   options: WorkOptions,
-): Promise<string[]> {
+): Promise<WantedFile[]> {
+  const { changes } = versions;
   if (error.code === "RK-SYMBOL-UNKNOWN") {
     const name = /refers to (\w+), which/.exec(error.message)?.[1];
     return name === undefined ? [] : await newlyDefining(name, versions);
@@ -126,59 +136,65 @@ async function missingFiles(
   const details = `${error.message}\n${error.details ?? ""}`;
   const absent = /fatal error: (\S+): No such file/.exec(details)?.[1];
   if (absent !== undefined)
-    return versions.changes.created.filter((path) => basename(path) === basename(absent)).slice(0, 1);
-  const names = [...details.matchAll(/‘(?:struct |enum |union )?(\w+)[^’]*’/g)].map((match) => match[1]!);
-  // A prototype changed: the C file that defines or calls the function has to follow.
+    return changes.created
+      .filter((path) => path === absent || path.endsWith(`/${absent}`))
+      .slice(0, 1)
+      .map((path) => ({ path }));
+  // A header's change reached another C file, which has to follow.
   const broken = [...details.matchAll(/^([^\s:]+\.c):\d+/gm)]
     .map((match) => match[1]!)
-    .filter((path) => path !== file && versions.changes.modified.includes(path));
-  if (broken.length > 0) return [...new Set(broken)];
-  const headers = await includedHeaders(file, versions, options);
-  const speaking: string[] = [];
-  for (const header of headers)
-    if (names.some((name) => mentions(header.added, name))) speaking.push(header.path);
-  return speaking.length > 0 ? speaking : headers.map(({ path }) => path);
+    .filter((path) => path !== file && changes.modified.includes(path));
+  if (broken.length > 0) return [...new Set(broken)].map((path) => ({ path }));
+  const words = new Set(
+    [...details.matchAll(/‘([^’]*)’/g)]
+      .flatMap((match) => match[1]!.match(/[A-Za-z_]\w*/g) ?? [])
+      .filter((word) => !keywords.has(word)),
+  );
+  const wanted: WantedFile[] = [];
+  for (const path of await headersOf(file, versions, options)) {
+    const diff = await patchOf(versions.trees.pristine, versions.after, [{ path }]);
+    if (brings(diff.toString("latin1"), words)) wanted.push({ path, words });
+  }
+  return wanted;
 }
 
-function mentions(text: string, name: string): boolean {
-  return new RegExp(`\\b${name}\\b`).test(text);
-}
+/** Words in a compiler's quotes that say nothing. */
+const keywords = new Set(
+  "anonymous bool char const enum int long short signed static struct union unsigned void volatile".split(
+    " ",
+  ),
+);
 
-/** Changed headers that the file includes, with the lines that they gain. */
-async function includedHeaders(
+/** Changed headers that the file includes, directly or not, or that it newly includes. */
+async function headersOf(
   file: string,
   { trees, after, changes }: Versions,
   options: WorkOptions,
-): Promise<{ path: string; added: string }[]> {
+): Promise<string[]> {
   const [unit] = await describeUnits(trees, [file], options);
   const { stdout } = await runClean([...unit!.command, "-M", unit!.input], {
     cwd: trees.pristine,
     signal: options.signal,
   });
-  const read = new Set(dependencies(stdout).map((path) => path.replace(/^\.\//, "")));
-  const headers: { path: string; added: string }[] = [];
-  for (const path of changes.modified) {
-    if (!path.endsWith(".h") || ![...read].some((one) => one === path || one.endsWith(`/${path}`))) continue;
-    const diff = (await patchOf(trees.pristine, after, [path])).toString("latin1");
-    const added = diff
-      .split("\n")
-      .filter((line) => line.startsWith("+"))
-      .join("\n");
-    headers.push({ path, added });
-  }
-  return headers;
+  const read = new Set(dependencies(stdout).map((path) => normalize(path)));
+  const text = await readFile(join(after, file), "latin1");
+  const named = [...text.matchAll(/^[ \t]*#[ \t]*include[ \t]*[<"]([^>"\n]+)/gm)].map((match) => match[1]!);
+  return changes.modified.filter(
+    (path) =>
+      path.endsWith(".h") &&
+      (read.has(path) || named.some((name) => path === name || path.endsWith(`/${name}`))),
+  );
 }
 
 /** C files that define a function or variable of that name in the newer version, and not before. */
-async function newlyDefining(name: string, { trees, after, changes }: Versions): Promise<string[]> {
+async function newlyDefining(name: string, { trees, after, changes }: Versions): Promise<WantedFile[]> {
+  const word = new RegExp(`\\b${name}\\b`);
   const definition = new RegExp(`^[A-Za-z_][^;\\n]*\\b${name}\\b[^;\\n]*$`, "m");
-  const found: string[] = [];
+  const found: WantedFile[] = [];
   for (const path of changes.modified) {
     if (!path.endsWith(".c")) continue;
-    const now = await readFile(join(after, path), "latin1");
-    if (!definition.test(now)) continue;
-    const before = await readFile(join(trees.pristine, path), "latin1");
-    if (!mentions(before, name)) found.push(path);
+    if (!definition.test(await readFile(join(after, path), "latin1"))) continue;
+    if (!word.test(await readFile(join(trees.pristine, path), "latin1"))) found.push({ path });
   }
   return found;
 }

@@ -93,22 +93,40 @@ export function sampleOf(files: readonly string[], size: number, seed: string): 
     .map(({ file }) => file);
 }
 
+/** A file whose changes a patch is to hold: all, or the hunks whose new lines have one of these words. */
+export interface WantedFile {
+  path: string;
+  words?: ReadonlySet<string>;
+}
+
 /** One unified diff of these files. A file that only the newer version has is created. */
-export async function patchOf(before: string, after: string, paths: readonly string[]): Promise<Buffer> {
+export async function patchOf(before: string, after: string, wanted: readonly WantedFile[]): Promise<Buffer> {
   const parts: Buffer[] = [];
-  for (const path of paths) {
+  for (const { path, words } of wanted) {
     const isNew = await readFile(join(before, path)).then(
       () => false,
       () => true,
     );
-    parts.push(
-      await unifiedDiff(isNew ? ["/dev/null", "/dev/null"] : [join(before, path), `a/${path}`], [
-        join(after, path),
-        `b/${path}`,
-      ]),
-    );
+    const diff = await unifiedDiff(isNew ? ["/dev/null", "/dev/null"] : [join(before, path), `a/${path}`], [
+      join(after, path),
+      `b/${path}`,
+    ]);
+    parts.push(words === undefined || isNew ? diff : hunksWith(diff, words));
   }
   return Buffer.concat(parts);
+}
+
+/** Whether new lines of a diff have one of the words. */
+export function brings(diff: string, words: ReadonlySet<string>): boolean {
+  return diff
+    .split("\n")
+    .some((line) => line.startsWith("+") && line.match(/[A-Za-z_]\w*/g)?.some((word) => words.has(word)));
+}
+
+function hunksWith(diff: Buffer, words: ReadonlySet<string>): Buffer {
+  const [head = "", ...hunks] = diff.toString("latin1").split(/^(?=@@ )/m);
+  const kept = hunks.filter((hunk) => brings(hunk, words));
+  return Buffer.from(kept.length === 0 ? "" : head + kept.join(""), "latin1");
 }
 
 function unifiedDiff(before: [string, string], after: [string, string]): Promise<Buffer> {

@@ -3,7 +3,7 @@
 //   --sample N --seed S           N of the changed files, the same ones for the same seed; all when left out
 //   --flavour F                   amd64
 //   --only TEXT                   files whose path holds the text
-//   --keep FOLDER                 leaves the modules, and the patches of what was not built, there
+//   --keep FOLDER                 leaves the modules and patches there
 //   --no-load                     does not load what was built
 //   --json
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
@@ -15,7 +15,7 @@ import { RekernelError } from "../src/core/errors.ts";
 import { availableKernels, targetKernel } from "../src/kernel/target.ts";
 import { prepareTrees } from "../src/livepatch/build/trees.ts";
 import { buildFile, type FileResult, type Versions } from "./build.ts";
-import { builtFiles, patchOf, sampleOf, sourceChanges, unpackCode } from "./candidates.ts";
+import { builtFiles, sampleOf, sourceChanges, unpackCode } from "./candidates.ts";
 import { type LoadResult, loadAll } from "./load.ts";
 import { summarize, table } from "./summary.ts";
 
@@ -82,11 +82,7 @@ async function measure(): Promise<void> {
     signal.throwIfAborted();
     const name = `cov${index}_${basename(file, ".c").replace(/\W/g, "_")}`.slice(0, 50);
     const result = await buildFile(file, name, join(modules, `${name}.ko`), versions, options);
-    if (values.keep !== undefined && result.outcome !== "built")
-      await writeFile(
-        join(modules, `${name}.patch`),
-        await patchOf(trees.pristine, after, [file, ...result.along]),
-      );
+    if (values.keep !== undefined) await writeFile(join(modules, `${name}.patch`), result.patch);
     results.push(result);
     say(`${index + 1}/${sample.length} ${line(result)}`);
   }
@@ -108,7 +104,7 @@ async function measure(): Promise<void> {
   const summary = summarize(results, loads);
   const head = { from, to, release: older, seed, differing: differing.length, compiled: compiled.length };
   if (values.json) {
-    const files = results.map((result) => ({
+    const files = results.map(({ patch: _patch, ...result }) => ({
       ...result,
       ...(result.module === undefined ? {} : { module: basename(result.module) }),
       load: loads.get(result.file),
