@@ -58,6 +58,7 @@ describe("live patches from real fixes", () => {
   const reports = new Map<string, BuildReport>();
   const names = [
     "new-function",
+    "callbacks-two-files",
     "tun-ownerless",
     "lbr-jump-label",
     "early-wx-warning",
@@ -106,6 +107,7 @@ describe("live patches from real fixes", () => {
     );
     expect(replaced).toEqual({
       "new-function": ["vmlinux:cmdline_proc_show"],
+      "callbacks-two-files": ["vmlinux:cmdline_proc_show"],
       "tun-ownerless": ["tun:__tun_chr_ioctl"],
       "lbr-jump-label": ["vmlinux:intel_pmu_lbr_filter"],
       "early-wx-warning": ["vmlinux:__change_page_attr_set_clr"],
@@ -156,6 +158,19 @@ describe("live patches from real fixes", () => {
     expect(await vm.dmesg()).toContain("the command line was read");
     await unload("new-function");
     expect(await cmdline()).toBe(before);
+  });
+
+  test("call the author's callbacks, and reach new functions across files", async () => {
+    await load("callbacks-two-files");
+    expect((await vm.run("cat /proc/cmdline")).stdout).toContain("answer 42\n");
+    await unload("callbacks-two-files");
+    const called = [...(await vm.dmesg()).matchAll(/callback: (.*)/g)].map(([, which]) => which);
+    expect(called.slice(-4)).toEqual([
+      "before patching",
+      "after patching",
+      "before unpatching",
+      "after unpatching",
+    ]);
   });
 
   test("mend a module's defect, and give it back", async () => {

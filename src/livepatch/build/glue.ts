@@ -1,3 +1,5 @@
+import type { CallbackKind } from "./callbacks.ts";
+
 /** The C source that describes the patch to the kernel (include/linux/livepatch.h). */
 
 export interface GlueFunction {
@@ -12,6 +14,8 @@ export interface GlueObject {
   /** Undefined for vmlinux. */
   module: string | undefined;
   functions: readonly GlueFunction[];
+  /** Global symbols of the author's callbacks. */
+  callbacks: readonly { kind: CallbackKind; function: string }[];
 }
 
 export interface GlueOptions {
@@ -25,19 +29,26 @@ export interface GlueOptions {
 }
 
 export function glueSource(objects: readonly GlueObject[], options: GlueOptions): string {
-  const declarations = objects.flatMap(({ functions }) =>
-    functions.map(({ newFunction }) => `void ${newFunction}(void);`),
-  );
+  const declarations = objects.flatMap(({ functions, callbacks }) => [
+    ...functions.map(({ newFunction }) => `void ${newFunction}(void);`),
+    ...callbacks.map(
+      ({ kind, function: name }) =>
+        `${kind === "pre_patch" ? "int" : "void"} ${name}(struct klp_object *obj);`,
+    ),
+  ]);
   const tables = objects.map(
     ({ functions }, index) => `static struct klp_func functions_${index}[] = {
 ${functions.map(({ oldName, newFunction, sympos }) => `\t{ .old_name = ${cString(oldName)}, .new_func = ${newFunction}, .old_sympos = ${sympos} },`).join("\n")}
 \t{ }
 };`,
   );
-  const entries = objects.map(
-    ({ module }, index) =>
-      `\t{ ${module === undefined ? "" : `.name = ${cString(module)}, `}.funcs = functions_${index} },`,
-  );
+  const entries = objects.map(({ module, callbacks }, index) => {
+    const name = module === undefined ? "" : `.name = ${cString(module)}, `;
+    const calls = callbacks
+      .map(({ kind, function: callback }) => `, .callbacks.${kind} = ${callback}`)
+      .join("");
+    return `\t{ ${name}.funcs = functions_${index}${calls} },`;
+  });
   return `// SPDX-License-Identifier: GPL-2.0
 #include <linux/livepatch.h>
 #include <linux/module.h>

@@ -45,14 +45,14 @@ export interface IncludedTableEntry extends TableEntry {
 /**
  * @param isReachable whether the running kernel's copy of unchanged read-only data can be referred to;
  *                    where not, the module gets a copy
- * @param neededElsewhere new functions and variables that other units refer to
+ * @param roots what the module holds besides, with the reason: what other units refer to, callbacks
  * @param carried changed functions that cannot be replaced themselves, all of whose callers are
  */
 export function includedPieces(
   difference: Difference,
   patched: UnitObject,
   isReachable: (original: Piece) => boolean,
-  neededElsewhere: readonly Piece[] = [],
+  roots: ReadonlyMap<Piece, string> = new Map(),
   carried: ReadonlySet<Piece> = new Set(),
 ): IncludedPiece[] {
   const { originalOf } = difference.correlation;
@@ -65,7 +65,7 @@ export function includedPieces(
     queue.push(piece);
   };
   for (const piece of replaced) include(piece, "changed");
-  for (const piece of neededElsewhere) include(piece, "new, needed by another unit");
+  for (const [piece, reason] of roots) include(piece, reason);
 
   const belongsToIncluded = (piece: Piece) => {
     const parent = coldParent(piece, patched);

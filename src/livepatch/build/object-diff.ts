@@ -44,7 +44,9 @@ export function diffObjects(
   const { difference } = carried;
   const problems = [...difference.problems, ...carried.problems];
   const included =
-    difference.changed.length > 0 ? includedPieces(difference, after, () => true, [], carried.carried) : [];
+    difference.changed.length > 0
+      ? includedPieces(difference, after, () => true, new Map(), carried.carried)
+      : [];
   const isNew = new Set(difference.newFunctions);
   return {
     verdict: problems.length > 0 ? "refused" : difference.changed.length > 0 ? "patchable" : "unchanged",

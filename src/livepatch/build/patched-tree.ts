@@ -15,6 +15,7 @@ import { dirname, join, normalize } from "node:path";
 import { hasErrno, RekernelError } from "../../core/errors.ts";
 import { writeError } from "../../core/files.ts";
 import { applyToFile, joinLines, type SourceLine, sourceLines } from "./apply.ts";
+import { authorHeader, authorHeaderPath } from "./callbacks.ts";
 import { withLineDirectives } from "./line-directives.ts";
 import { patchedPaths, type SourcePatch } from "./patch.ts";
 import type { KernelTrees } from "./trees.ts";
@@ -116,6 +117,8 @@ export interface PatchedTree {
   root: string;
   /** Where the objects go. */
   objects: string;
+  /** Headers for the authors of patches. */
+  include: string;
   touched: readonly TouchedFile[];
   /** Makes the folders of these files real, so that `..` in an include leads to patched headers. */
   makeReal(paths: readonly string[]): Promise<void>;
@@ -134,6 +137,7 @@ export async function makePatchedTree(
   const folder = await mkdtemp(join(tmpdir(), "rekernel-build-"));
   const root = join(folder, "source");
   const objects = join(folder, "objects");
+  const include = join(folder, "include");
   const real = new Set<string>();
   const byPath = new Map(touched.map((file) => [file.path, file]));
 
@@ -163,6 +167,8 @@ export async function makePatchedTree(
   };
   try {
     await mkdir(objects);
+    await mkdir(parent(join(include, authorHeaderPath)), { recursive: true });
+    await writeFile(join(include, authorHeaderPath), authorHeader);
     await makeRealFolder("");
     await write("compiled");
   } catch (error) {
@@ -173,6 +179,7 @@ export async function makePatchedTree(
     folder,
     root,
     objects,
+    include,
     touched,
     makeReal: async (paths) => {
       // As the kernel walks a path: each folder that is passed through, also before a "..".

@@ -1,6 +1,7 @@
 /** Brings difference and match of all units together: what the module replaces, holds, and binds. Pure. */
 import { RekernelError } from "../../core/errors.ts";
 import { STB_GLOBAL, STB_WEAK } from "../../formats/elf/constants.ts";
+import { type Callback, callbacksOf } from "./callbacks.ts";
 import { carryThroughCallers } from "./carry.ts";
 import { type Difference, differenceOf, type Problem } from "./difference.ts";
 import type { GlueObject } from "./glue.ts";
@@ -70,6 +71,7 @@ export interface AnalysedUnit extends PlanUnit {
   difference: Difference;
   /** Changed functions that their callers bring along. */
   carried: ReadonlySet<Piece>;
+  callbacks: readonly Callback[];
   match: UnitMatch;
 }
 
@@ -81,12 +83,16 @@ export function analyseUnit(unit: PlanUnit, context: PlanContext): AnalysedUnit 
     unit.original,
     unit.patched,
   );
+  const callbacks = callbacksOf(unit.patched);
+  const bringsSomething =
+    difference.changed.length > 0 || difference.newFunctions.length > 0 || callbacks.length > 0;
   return {
     ...unit,
     difference: { ...difference, problems: [...difference.problems, ...problems] },
     carried,
+    callbacks,
     // Most units that a header reaches come out unchanged: nothing of theirs has to be found in the target.
-    match: difference.changed.length > 0 ? matchUnit(unit.original, unit.module ?? context.vmlinux) : noMatch,
+    match: bringsSomething ? matchUnit(unit.original, unit.module ?? context.vmlinux) : noMatch,
   };
 }
 
@@ -105,8 +111,20 @@ export function mismatches(unit: AnalysedUnit): FunctionMatch[] {
  */
 export function planModule(units: readonly AnalysedUnit[], context: PlanContext): ModulePlan {
   refuse(units.flatMap((unit) => unit.difference.problems.map((problem) => inUnit(unit.source, problem))));
-  const touched = units.filter((unit) => unit.difference.changed.length > 0);
-  if (touched.length === 0)
+  const neededNames = new Set(units.flatMap((unit) => unit.patched.pieces.flatMap(undefinedNames)));
+  const isNewGlobal = (unit: AnalysedUnit, piece: Piece) =>
+    !unit.difference.correlation.originalOf.has(piece) &&
+    piece.symbols.some(({ name, bind }) => bind === STB_GLOBAL && neededNames.has(name));
+  const replacesSomething = units.some(
+    ({ difference, callbacks }) => difference.changed.length > 0 || callbacks.length > 0,
+  );
+  const touched = units.filter(
+    (unit) =>
+      unit.difference.changed.length > 0 ||
+      unit.callbacks.length > 0 ||
+      unit.patched.pieces.some((piece) => isNewGlobal(unit, piece)),
+  );
+  if (!replacesSomething)
     throw new RekernelError(
       "nothingToDo",
       "RK-NO-FUNCTIONAL-CHANGE",
@@ -117,11 +135,7 @@ export function planModule(units: readonly AnalysedUnit[], context: PlanContext)
     );
   refuse(touched.flatMap(mismatchProblems));
 
-  const neededNames = new Set(touched.flatMap((unit) => unit.patched.pieces.flatMap(undefinedNames)));
   const newGlobals = new Set<string>();
-  const isNewGlobal = (unit: AnalysedUnit, piece: Piece) =>
-    !unit.difference.correlation.originalOf.has(piece) &&
-    piece.symbols.some(({ name, bind }) => bind === STB_GLOBAL && neededNames.has(name));
   const included = touched.map((unit) => {
     const own = unit.module ?? context.vmlinux;
     const neededElsewhere = unit.patched.pieces.filter(
@@ -130,7 +144,11 @@ export function planModule(units: readonly AnalysedUnit[], context: PlanContext)
     for (const piece of neededElsewhere) for (const { name } of piece.symbols) newGlobals.add(name);
     const isReachable = (piece: Piece) =>
       unit.match.pieces.has(piece) || own.symbolsNamed(piece.name).length === 1;
-    const pieces = includedPieces(unit.difference, unit.patched, isReachable, neededElsewhere, unit.carried);
+    const roots = new Map<Piece, string>([
+      ...neededElsewhere.map((piece) => [piece, "new, needed by another unit"] as const),
+      ...unit.callbacks.map((callback) => [callback.function, `${callback.kind} callback`] as const),
+    ]);
+    const pieces = includedPieces(unit.difference, unit.patched, isReachable, roots, unit.carried);
     const converted = pieces.map((entry) =>
       withRuntimeConstants(entry, (symbol, addend) => variableOf(unit, symbol, addend)),
     );
@@ -149,7 +167,9 @@ export function planModule(units: readonly AnalysedUnit[], context: PlanContext)
   refuse(bound.flatMap(({ unit, problems }) => problems.map((problem) => inUnit(unit.source, problem))));
 
   const functions = planFunctions(touched);
-  const aliases = new Set(functions.map(({ alias }) => alias));
+  const callbacks = planCallbacks(touched);
+  const named = [...functions, ...callbacks];
+  const aliases = new Set(named.map(({ alias }) => alias));
   const names = new KlpSymbolNames(
     new Set([
       ...context.exports.keys(),
@@ -167,7 +187,7 @@ export function planModule(units: readonly AnalysedUnit[], context: PlanContext)
         bind: (reference) => bindingOf.get(reference)!,
         staysDefault: (entry) => atDefault.has(entry),
         functionAliases: new Map(
-          functions.flatMap(({ patched, alias, unit: owner }) =>
+          named.flatMap(({ patched, alias, unit: owner }) =>
             owner === unit ? [[patched, alias] as const] : [],
           ),
         ),
@@ -176,9 +196,7 @@ export function planModule(units: readonly AnalysedUnit[], context: PlanContext)
       names,
     ),
   );
-  const objects = new Map<string, PlannedFunction[]>();
-  for (const planned of functions)
-    objects.set(planned.object, [...(objects.get(planned.object) ?? []), planned]);
+  const objects = [...new Set(named.map(({ object }) => object))];
   const compared = touched.flatMap((unit) => [...unit.match.functions.values()]);
   return {
     functions: functions.map(({ patched: _patched, unit: _unit, ...planned }) => planned),
@@ -187,9 +205,14 @@ export function planModule(units: readonly AnalysedUnit[], context: PlanContext)
         .filter(({ piece }) => !unit.difference.changed.some(({ patched }) => patched === piece))
         .map((entry) => describeIncluded(unit.source, entry)),
     ),
-    objects: [...objects].map(([object, list]) => ({
+    objects: objects.map((object) => ({
       module: object === "vmlinux" ? undefined : object,
-      functions: list.map(({ name, sympos, alias }) => ({ oldName: name, sympos, newFunction: alias })),
+      functions: functions
+        .filter((planned) => planned.object === object)
+        .map(({ name, sympos, alias }) => ({ oldName: name, sympos, newFunction: alias })),
+      callbacks: callbacks
+        .filter((planned) => planned.object === object)
+        .map(({ kind, alias }) => ({ kind, function: alias })),
     })),
     units: outputs,
     names,
@@ -255,6 +278,28 @@ function planFunctions(
         patched,
         unit,
       };
+    }),
+  );
+}
+
+function planCallbacks(units: readonly AnalysedUnit[]) {
+  const taken = new Map<string, string>();
+  let count = 0;
+  return units.flatMap((unit) =>
+    unit.callbacks.map(({ kind, function: patched }) => {
+      const object = unit.module?.object ?? "vmlinux";
+      const other = taken.get(`${object} ${kind}`);
+      if (other !== undefined)
+        throw new RekernelError(
+          "refused",
+          "RK-CALLBACK-TWICE",
+          `${other} and ${unit.source} both declare a ${kind} callback for ${object}, which can have one.`,
+          {
+            hint: "Call the one from the other.",
+          },
+        );
+      taken.set(`${object} ${kind}`, unit.source);
+      return { object, kind, alias: `klp_callback_${count++}`, patched, unit };
     }),
   );
 }

@@ -288,7 +288,13 @@ async function compilePatched(tree: PatchedTree, unit: Unit, options: WorkOption
   await mkdir(dirname(object), { recursive: true });
   // Each pass that finds a pristine file read in place of a patched one makes more folders real: it ends.
   for (let pass = 0; ; pass++) {
-    const failed = await runCompiler(unit, separateSections, tree.root, object, options);
+    const failed = await runCompiler(
+      unit,
+      [...separateSections, `-I${tree.include}`],
+      tree.root,
+      object,
+      options,
+    );
     if (failed !== undefined) throw await patchCompileError(tree, unit, object, failed, options);
     const read = dependencies(await readFile(`${object}.d`, "utf8"));
     const missed = await tree.missed(read);
