@@ -13,10 +13,11 @@ import { basename, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { RekernelError } from "../src/core/errors.ts";
 import { availableKernels, targetKernel } from "../src/kernel/target.ts";
+import type { PatchTrial } from "../src/lab/patch-trial.ts";
 import { prepareTrees } from "../src/livepatch/build/trees.ts";
 import { buildFile, type FileResult, type Versions } from "./build.ts";
 import { builtFiles, sampleOf, sourceChanges, unpackCode } from "./candidates.ts";
-import { type LoadResult, loadAll } from "./load.ts";
+import { loadAll } from "./load.ts";
 import { summarize, table } from "./summary.ts";
 
 const { values } = parseArgs({
@@ -86,7 +87,7 @@ async function measure(): Promise<void> {
     results.push(result);
     say(`${index + 1}/${sample.length} ${line(result)}`);
   }
-  const loads = new Map<string, LoadResult>();
+  const loads = new Map<string, PatchTrial>();
   if (values.load) {
     const built = results.filter((result) => result.module !== undefined);
     const patches = built.map((result) => ({
@@ -96,7 +97,7 @@ async function measure(): Promise<void> {
         (object) => object !== "vmlinux",
       ),
     }));
-    const onLoaded = (name: string, { verdict, targetsLoaded, warnings }: LoadResult) =>
+    const onLoaded = (name: string, { verdict, targetsLoaded, warnings }: PatchTrial) =>
       say(`${name}: ${verdict}${targetsLoaded.map((one) => ` +${one}`).join("")} ${warnings[0] ?? ""}`);
     for (const [name, load] of await loadAll(target, patches, { signal, onLoaded }))
       loads.set(built[patches.findIndex((patch) => patch.name === name)]!.file, load);

@@ -1,5 +1,5 @@
+import type { PatchTrial } from "../src/lab/patch-trial.ts";
 import type { FileResult, Outcome } from "./build.ts";
-import type { LoadResult } from "./load.ts";
 
 export interface Summary {
   totals: Record<Outcome, number> & {
@@ -17,7 +17,7 @@ export interface Summary {
 /** Changes of what has run already and is gone: no live patch can carry them, nor needs to. */
 const initOnly = "RK-INIT-CHANGE";
 
-export function summarize(results: readonly FileResult[], loads: ReadonlyMap<string, LoadResult>): Summary {
+export function summarize(results: readonly FileResult[], loads: ReadonlyMap<string, PatchTrial>): Summary {
   const count = (outcome: Outcome) => results.filter((result) => result.outcome === outcome).length;
   const refusedByCode: Record<string, number> = {};
   for (const { outcome, code } of results)

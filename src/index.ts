@@ -47,6 +47,7 @@ export { type KexecPlan, type KexecRequest, planKexec } from "./kexec/plan.ts";
 export { type KexecStatus, kexecStatus } from "./kexec/status.ts";
 // Virtual machines
 export type { VmEnd } from "./lab/end.ts";
+export { type PatchOnTrial, type PatchTrial, verifyPatch } from "./lab/patch-trial.ts";
 export { type LabRun, type LabRunOptions, runInLab } from "./lab/run.ts";
 export { bootVm, type RunResult, type Vm, type VmOptions } from "./lab/vm.ts";
 export { type BuildOptions, type BuildReport, buildLivePatch } from "./livepatch/build/build.ts";

@@ -14,6 +14,7 @@ interface BuildCommandOptions {
   output?: string;
   name?: string;
   replace?: boolean;
+  verify?: boolean;
 }
 
 /** `rekernel patch build`: make a live patch module from a source patch. */
@@ -31,6 +32,7 @@ export function registerPatchBuild(parent: Command): void {
     .option("-o, --output <file>", "where the module goes (default: NAME.ko in this folder)")
     .option("--name <name>", "the module's name (default: livepatch_ and the patch's name)")
     .option("--replace", "take the place of all live patches that are loaded before")
+    .option("--verify", "try it in a VM of that kernel: load, take back, load again, read the log")
     .addOption(new Option("--image <file>", "by hand, instead of --kernel: vmlinuz or vmlinux"))
     .addOption(new Option("--config <file>", "by hand: the kernel's configuration"))
     .addOption(new Option("--source <folder>", "by hand: the kernel's source, a folder or a tarball"))
@@ -53,13 +55,26 @@ export function registerPatchBuild(parent: Command): void {
           onProgress: context.onProgress,
           signal: context.signal,
         });
+        const trial = options.verify === true ? await verify(report, target, context) : undefined;
         context.print(buildReportText(report, context));
-        context.result(report);
+        if (trial) {
+          const without = report.objects.filter(
+            (object) => object !== "vmlinux" && !trial.targetsLoaded.includes(object),
+          );
+          context.print(
+            `Tried in a VM of that kernel: loaded twice, taken back twice, no warning in the log.`,
+          );
+          if (without.length > 0)
+            context.print(
+              `  Without ${without.join(", ")}, which does not load there: its functions were not replaced.`,
+            );
+        }
+        context.result({ ...report, ...(trial === undefined ? {} : { trial }) });
       }),
     );
   examples(
     command,
-    "rekernel patch build fix.patch",
+    "rekernel patch build fix.patch --verify",
     "rekernel patch build fix.patch --kernel 6.12.115+deb12-amd64 -o fix.ko",
   );
 }
@@ -93,6 +108,23 @@ function buildReportText(report: BuildReport, { style }: CommandContext): string
 
 function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** A module that does not stand the trial is not kept. */
+async function verify(report: BuildReport, target: TargetKernel, context: CommandContext) {
+  const { verifyPatch } = await import("../lab/patch-trial.ts");
+  const { rm } = await import("node:fs/promises");
+  const targets = report.objects.filter((object) => object !== "vmlinux");
+  try {
+    return await verifyPatch(
+      target,
+      { name: report.name, path: report.output, targets },
+      { onProgress: context.onProgress, signal: context.signal },
+    );
+  } catch (error) {
+    await rm(report.output, { force: true });
+    throw error;
+  }
 }
 
 async function chosenTarget(options: BuildCommandOptions, context: CommandContext): Promise<TargetKernel> {

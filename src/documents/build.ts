@@ -1,16 +1,18 @@
 import { z } from "zod";
+import type { PatchTrial } from "../lab/patch-trial.ts";
 import type { BuildReport } from "../livepatch/build/build.ts";
 import type { ObjectDiff } from "../livepatch/build/object-diff.ts";
 import { documentOf } from "./document.ts";
 
 /** `rekernel patch build` */
-export const patchBuildDocument = documentOf<BuildReport>()(
+export const patchBuildDocument = documentOf<BuildReport & { trial?: PatchTrial }>()(
   z.strictObject({
     name: z.string().describe("name of the module and of the patch"),
     release: z.string().describe("the kernel it is for"),
     output: z.string().describe("path of the module"),
     sizeBytes: z.number(),
     sha256: z.string().describe("of the module"),
+    objects: z.array(z.string()).describe("`vmlinux` and the modules that the patch is for"),
     functions: z
       .array(
         z.strictObject({
@@ -21,7 +23,6 @@ export const patchBuildDocument = documentOf<BuildReport>()(
           reason: z.string().describe("why it counts as changed"),
           sizeBytes: z.number(),
           newSizeBytes: z.number(),
-          alias: z.string().describe("name of the new function in the module"),
         }),
       )
       .describe("what the module replaces; the original of each is byte for byte in the target"),
@@ -64,6 +65,15 @@ export const patchBuildDocument = documentOf<BuildReport>()(
         total: z.number(),
       })
       .describe("wall-clock time; `own` is what neither the compiler nor kbuild took"),
+    trial: z
+      .strictObject({
+        verdict: z.enum(["clean", "warned", "rejected", "stalled", "kept", "crashed"]),
+        targetsLoaded: z.array(z.string()).describe("of the patched modules, those that load in the VM"),
+        warnings: z.array(z.string()),
+        log: z.string().optional(),
+      })
+      .optional()
+      .describe("with --verify; anything but `clean` is an error"),
   }),
 );
 

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type TargetKernel, targetKernel } from "../../src/kernel/target.ts";
+import { verifyPatch } from "../../src/lab/patch-trial.ts";
 import { bootVm, type Vm } from "../../src/lab/vm.ts";
 import { type BuildReport, buildLivePatch } from "../../src/livepatch/build/build.ts";
 import { parsePatch } from "../../src/livepatch/build/patch.ts";
@@ -251,6 +252,19 @@ describe("patches that cannot become live patches", () => {
     const failed = build("other", text, { target: other });
     await expect(failed).rejects.toEqual(refusal("RK-SOURCE-MISMATCH", 4));
     await expect(failed).rejects.toThrow("__cgroup_kill");
+  });
+
+  test("a module that makes the kernel warn does not stand its trial", async () => {
+    const text = await edit(cmdline, [
+      '#include "internal.h"\n',
+      '#include "internal.h"\n#include <rekernel/livepatch.h>\n\nstatic int warns(struct klp_object *obj)\n{\n\tWARN_ON(1);\n\treturn 0;\n}\nREKERNEL_PRE_PATCH(warns);\n',
+    ]);
+    const { name, output: path } = await build("warns", text);
+    await expect(verifyPatch(target, { name, path, targets: [] }, {})).rejects.toMatchObject({
+      code: "RK-VERIFY",
+      exitCode: 1,
+      details: expect.stringContaining("WARNING:"),
+    });
   });
 
   test("an interrupted build leaves nothing behind", async () => {

@@ -53,6 +53,8 @@ export interface BuildReport {
   output: string;
   sizeBytes: number;
   sha256: string;
+  /** "vmlinux" and the modules that the patch is for. */
+  objects: string[];
   /** Functions that the module replaces; each one's original is byte for byte in the target. */
   functions: ModulePlan["functions"];
   /** What the module brings besides. */
@@ -156,6 +158,7 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
       output,
       sizeBytes: bytes.length,
       sha256: sha256(bytes),
+      objects: plan.objects.map(({ module }) => module ?? "vmlinux"),
       functions: plan.functions,
       included: plan.included,
       units: analysed.map((unit) => ({

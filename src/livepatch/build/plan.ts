@@ -44,7 +44,6 @@ export interface PlannedFunction {
   reason: string;
   sizeBytes: number;
   newSizeBytes: number;
-  alias: string;
 }
 
 export interface ModulePlan {
@@ -199,7 +198,7 @@ export function planModule(units: readonly AnalysedUnit[], context: PlanContext)
   const objects = [...new Set(named.map(({ object }) => object))];
   const compared = touched.flatMap((unit) => [...unit.match.functions.values()]);
   return {
-    functions: functions.map(({ patched: _patched, unit: _unit, ...planned }) => planned),
+    functions: functions.map(({ patched: _patched, unit: _unit, alias: _alias, ...planned }) => planned),
     included: included.flatMap(({ unit, pieces }) =>
       pieces
         .filter(({ piece }) => !unit.difference.changed.some(({ patched }) => patched === piece))
@@ -261,7 +260,7 @@ function unknownTableProblems(patched: UnitObject, included: readonly IncludedPi
 
 function planFunctions(
   units: readonly AnalysedUnit[],
-): (PlannedFunction & { patched: Piece; unit: AnalysedUnit })[] {
+): (PlannedFunction & { alias: string; patched: Piece; unit: AnalysedUnit })[] {
   let count = 0;
   return units.flatMap((unit) =>
     unit.difference.changed.map(({ original, patched, reason }) => {
