@@ -71,7 +71,7 @@ exit $code`;
     const verdict = verdictOf(exitCode, warnings);
     return { verdict, targetsLoaded, warnings, ...(verdict === "clean" ? {} : { log: stderr }) };
   } catch (error) {
-    if (!(error instanceof RekernelError) || !error.code.startsWith("RK-LAB")) throw error;
+    if (!(error instanceof RekernelError) || !error.code.startsWith("RK-LAB-")) throw error;
     const log = `${error.message}\n${vm.console().split("\n").slice(-80).join("\n")}`;
     return { verdict: "crashed", targetsLoaded: [], warnings: [error.message], log };
   }
