@@ -1,11 +1,14 @@
 // `npm run bench`: what the README and the issue tracker promise about speed, measured on this machine.
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { cacheFolder } from "../src/core/cache.ts";
 import { targetKernel } from "../src/kernel/target.ts";
+import { diffObjects } from "../src/livepatch/build/object-diff.ts";
 import { testKernels } from "../test/vm/kernels.ts";
+import { fuzzDifference } from "./fuzz.ts";
+import { objectPair } from "./object-pair.ts";
 
 interface Measurement {
   what: string;
@@ -38,6 +41,30 @@ record({
   ms: (await run(["image", "symbols", target.image])).elapsedMs,
 });
 
+say("Compiling net/ipv4/tcp_input.c, original and patched");
+const { original, patched } = await objectPair(target);
+const [originalPath, patchedPath] = [join(folder, "original.o"), join(folder, "patched.o")];
+writeFileSync(originalPath, original);
+writeFileSync(patchedPath, patched);
+const diffs: number[] = [];
+for (let index = 0; index < 7; index++)
+  diffs.push((await run(["patch", "diff", originalPath, patchedPath])).elapsedMs);
+record({ what: "patch diff of tcp_input, whole process (median of 7)", ms: median(diffs), limitMs: 350 });
+const inMemory: number[] = [];
+for (let index = 0; index < 40; index++) {
+  const startedMs = performance.now();
+  diffObjects(original, patched, { original: originalPath, patched: patchedPath });
+  inMemory.push(performance.now() - startedMs);
+}
+record({ what: "  the difference itself, in memory, warm (median of 20)", ms: median(inMemory.slice(20)) });
+const fuzzRuns = 20_000;
+say(`Comparing ${fuzzRuns} mutated copies of it`);
+const fuzzed = fuzzDifference(original, fuzzRuns, 1);
+record({
+  what: `fuzz: slowest of ${fuzzRuns} mutated objects (${fuzzed.verdicts} verdicts, ${fuzzed.errors} errors)`,
+  ms: fuzzed.slowestMs,
+});
+
 say(`Building ${patch} for ${previous}, nothing prepared`);
 const cache = join(folder, "cache");
 await sharePackages(join(cache, "rekernel"));
@@ -51,7 +78,7 @@ record({ what: "  of which kbuild linking the module", ms: warm.timesMs.link });
 record({ what: "  of which rekernel's own work", ms: warm.timesMs.own, limitMs: 2_000 });
 
 const machine = { processors: cpus().length, model: cpus()[0]?.model ?? "unknown", kernel: previous };
-if (json) console.log(JSON.stringify({ machine, measurements }, undefined, 2));
+if (json) console.log(JSON.stringify({ machine, measurements, fuzzed }, undefined, 2));
 else {
   console.log(`\n${machine.processors} x ${machine.model}; target ${machine.kernel}`);
   const width = Math.max(...measurements.map(({ what }) => what.length));
