@@ -1,8 +1,9 @@
 import { execFileSync } from "node:child_process";
+import { readdirSync } from "node:fs";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { type TargetKernel, targetKernel } from "../../src/kernel/target.ts";
 import { verifyPatch } from "../../src/lab/patch-trial.ts";
 import { bootVm, type Vm } from "../../src/lab/vm.ts";
@@ -268,26 +269,35 @@ describe("patches that cannot become live patches", () => {
   });
 
   test("an interrupted build leaves nothing behind", async () => {
-    const leftovers = async () =>
-      (await readdir(tmpdir())).filter((name) => name.startsWith("rekernel-build-"));
-    const before = await leftovers();
     const text = await edit("fs/namespace.c", [
       "if (!mnt_has_parent(mnt))",
       "if (!mnt_has_parent(mnt) && mnt)",
     ]);
+    // A folder of its own: other builds go on at the same time.
+    const temporary = await mkdtemp(join(folder, "tmp-"));
+    vi.stubEnv("TMPDIR", temporary);
     const controller = new AbortController();
-    const building = buildLivePatch({
-      target,
-      patches: [parsePatch(text, "interrupted.patch")],
-      output: join(folder, "interrupted.ko"),
-      signal: controller.signal,
-      onProgress: ({ type, step }) => {
-        if (type === "start" && step === "units")
-          setTimeout(() => controller.abort(new Error("stopped")), 200);
-      },
-    });
-    await expect(building).rejects.toThrow();
+    const during: string[] = [];
+    try {
+      const building = buildLivePatch({
+        target,
+        patches: [parsePatch(text, "interrupted.patch")],
+        output: join(folder, "interrupted.ko"),
+        signal: controller.signal,
+        onProgress: ({ type, step }) => {
+          if (type !== "start" || step !== "units") return;
+          setTimeout(() => {
+            during.push(...readdirSync(temporary));
+            controller.abort(new Error("stopped"));
+          }, 200);
+        },
+      });
+      await expect(building).rejects.toThrow();
+    } finally {
+      vi.unstubAllEnvs();
+    }
+    expect(during.some((name) => name.startsWith("rekernel-build-"))).toBe(true);
+    expect(await readdir(temporary)).toEqual([]);
     expect(await readdir(folder)).not.toContain("interrupted.ko");
-    expect((await leftovers()).filter((name) => !before.includes(name))).toEqual([]);
   });
 });
