@@ -92,13 +92,14 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
   const treesReady = performance.now();
   const touched = await applyPatches(trees, options.patches);
   await refuseTypeChanges(trees, touched);
+  const compileStarted = performance.now();
+  const reached = await unitsOfPatch(trees, touched, options);
+  const enabled = reached.filter((unit) => unit.enabled);
+  const notBuilt = reached.filter((unit) => !unit.enabled).map((unit) => unit.source);
+  if (enabled.length === 0) throw nothingBuilt(target, notBuilt);
+  // After kbuild was asked about the units: it generates headers then, and the patched tree must have them.
   const tree = await makePatchedTree(trees, touched);
   try {
-    const compileStarted = performance.now();
-    const reached = await unitsOfPatch(trees, touched, options);
-    const enabled = reached.filter((unit) => unit.enabled);
-    const notBuilt = reached.filter((unit) => !unit.enabled).map((unit) => unit.source);
-    if (enabled.length === 0) throw nothingBuilt(target, notBuilt);
     const units = await compileUnits(trees, tree, enabled, options);
     const compileMs = performance.now() - compileStarted;
     const image = await imagePending;
