@@ -1,8 +1,10 @@
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { copyFile, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { basename, join } from "node:path";
 import { cacheFolder } from "../../core/cache.ts";
+import debianPackages from "../../core/debian-packages.json" with { type: "json" };
 import { RekernelError } from "../../core/errors.ts";
 import { writeFileAtomic } from "../../core/files.ts";
 import { withLock } from "../../core/lock.ts";
@@ -128,7 +130,7 @@ async function prepare(
   options: WorkOptions,
   update: (note?: string, fraction?: number) => void,
 ): Promise<TreeRecord> {
-  await requireTools(compiler, options);
+  await requireTools();
   const source = join(folder, "source");
   await mkdir(source, { recursive: true });
   await mkdir(join(folder, "objects"));
@@ -324,36 +326,25 @@ function linesBeyond(lines: string[], others: string[], label: string): string[]
   return lines.filter((line) => !known.has(line) && !line.startsWith(" *")).map((line) => label + line);
 }
 
-async function requireTools(compiler: string, options: WorkOptions): Promise<void> {
-  const needed: [tool: string, aptPackage: string][] = [
-    ["make", "make"],
-    ["ld", "binutils"],
-    ["flex", "flex"],
-    ["bison", "bison"],
-    ["bc", "bc"],
-    ["tar", "tar"],
-    ["xz", "xz-utils"],
-  ];
-  const script = 'for tool; do command -v "$tool" >/dev/null || echo "$tool"; done';
-  const { stdout } = await runTool("sh", ["-c", script, "sh", ...needed.map(([tool]) => tool)]);
-  const missing = new Map(needed.filter(([tool]) => stdout.split("\n").includes(tool)));
-  const headers = await runTool(compiler, ["-E", "-o", "/dev/null", "-x", "c", "-"], {
-    input: "#include <libelf.h>\n#include <openssl/opensslv.h>\n",
-    signal: options.signal,
-  });
-  if (/libelf\.h/.test(headers.stderr)) missing.set("libelf.h", "libelf-dev");
-  // gcc stops at the first header that is missing, so the second is looked for on its own.
-  const openssl = await runTool(compiler, ["-E", "-o", "/dev/null", "-x", "c", "-"], {
-    input: "#include <openssl/opensslv.h>\n",
-    signal: options.signal,
-  });
-  if (openssl.exitCode !== 0) missing.set("openssl/opensslv.h", "libssl-dev");
-  if (missing.size === 0) return;
+/** What kbuild runs; the target's compiler is looked for by {@link targetCompiler}. */
+async function requireTools(): Promise<void> {
+  const needed = debianPackages.filter(({ name, purpose }) => purpose === "build" && !/^gcc-\d/.test(name));
+  const tools = needed.flatMap(({ tools = [] }) => tools);
+  const script =
+    'PATH=$PATH:/usr/sbin:/sbin; for tool; do command -v "$tool" >/dev/null || echo "$tool"; done';
+  const { stdout } = await runTool("sh", ["-c", script, "sh", ...tools]);
+  const absent = new Set(stdout.split("\n"));
+  const missing = needed.filter(
+    ({ tools = [], files = [] }) =>
+      tools.some((tool) => absent.has(tool)) || files.some((file) => !existsSync(file)),
+  );
+  if (missing.length === 0) return;
+  const names = missing.map(({ name }) => name);
   throw new RekernelError(
     "machineCannot",
     "RK-TOOL-MISSING",
-    `This machine has no ${[...missing.keys()].join(", ")}, which building for a kernel needs.`,
-    { hint: `Install what is missing: apt-get install ${[...missing.values()].join(" ")}` },
+    `This machine lacks ${names.join(", ")}, which building for a kernel needs.`,
+    { hint: `Install what is missing: apt-get install ${names.join(" ")}` },
   );
 }
 
