@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
-import { basename, dirname, join, normalize, relative } from "node:path";
+import { basename, dirname, join, normalize, relative, resolve } from "node:path";
 import { RekernelError } from "../../core/errors.ts";
 import { writeFileAtomic } from "../../core/files.ts";
 import { withLock } from "../../core/lock.ts";
@@ -193,6 +193,7 @@ export function parseAnswer(line: string): Unit {
  * units are kept, so that a second build runs the compiler once for each unit. Nothing but the compiler runs:
  * no objtool, no modversions; both objects are as gcc leaves them, without debug information.
  *
+ * @returns the units whose text after preprocessing the patch changes: a header may leave others as they are
  * @throws RekernelError RK-COMPILE-ERROR (1)
  */
 export async function compileUnits(
@@ -204,21 +205,32 @@ export async function compileUnits(
   const title = units.length === 1 ? `Compile ${units[0]!.source}` : `Compile ${units.length} units`;
   return runStep(options, "units", title, async (update) => {
     await tree.makeReal(units.map((unit) => unit.input));
+    const width = Math.max(2, availableParallelism());
+    const touched = new Set(tree.touched.map(({ path }) => path));
+    const differ = await runPool(
+      units.map((unit) => async () => {
+        if (touched.has(unit.source)) return true;
+        update(`${unit.source}: does the patch reach it?`);
+        return textDiffers(trees, tree, unit, options);
+      }),
+      width,
+    );
+    const reached = units.filter((_, i) => differ[i]);
     let finished = 0;
-    const jobs = units.flatMap((unit) => [
+    const jobs = reached.flatMap((unit) => [
       () => compilePristine(trees, unit, separateSections, options),
       () => compilePatched(tree, unit, options),
     ]);
     const paths = await runPool(
       jobs.map((job, i) => async () => {
-        update(units[i >> 1]!.source, finished / jobs.length);
+        update(reached[i >> 1]!.source, finished / jobs.length);
         const path = await job();
         finished++;
         return path;
       }),
-      Math.max(2, availableParallelism()),
+      width,
     );
-    return units.map((unit, i) => ({
+    return reached.map((unit, i) => ({
       source: unit.source,
       owner: unit.owner,
       unit,
@@ -250,17 +262,90 @@ async function runPool<T>(jobs: readonly (() => Promise<T>)[], width: number): P
   return results;
 }
 
+/** Whether the preprocessor makes another text of the unit with the patch: without, the compiler makes the same object. */
+async function textDiffers(
+  trees: KernelTrees,
+  tree: PatchedTree,
+  unit: Unit,
+  options: WorkOptions,
+): Promise<boolean> {
+  const before = await pristineText(trees, unit, options);
+  if (before === undefined) return true;
+  const read = new Set(before.read);
+  // A file that the patch creates may come before one that was read until now.
+  if (tree.touched.every(({ path, change }) => change === "modify" && !read.has(path))) return false;
+  const folder = await mkdtemp(join(tmpdir(), "rekernel-unit-"));
+  try {
+    const after = join(folder, "after.i");
+    // An error is told by the compilation that follows.
+    const failed = await inPatchedTree(tree, unit, after, (extra) =>
+      preprocess(unit, extra, tree.root, after, options),
+    );
+    return failed !== undefined || sha256(await readFile(after)) !== before.sha256;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** A unit's text after preprocessing. */
+interface PreprocessedText {
+  sha256: string;
+  /** Paths in the source tree of the files that were read for it. */
+  read: string[];
+}
+
+/** Of the pristine source. Answers are kept with the tree; undefined when there is an error in it. */
+async function pristineText(
+  trees: KernelTrees,
+  unit: Unit,
+  options: WorkOptions,
+): Promise<PreprocessedText | undefined> {
+  const kept = join(trees.store, "objects", `${unit.source.replace(/\.c$/, "")}.${keyOf(unit, ["-E"])}.json`);
+  const known = await readFile(kept, "utf8").catch(() => undefined);
+  if (known !== undefined) return JSON.parse(known) as PreprocessedText;
+  const folder = await mkdtemp(join(tmpdir(), "rekernel-unit-"));
+  try {
+    const output = join(folder, "before.i");
+    if ((await preprocess(unit, [], trees.pristine, output, options)) !== undefined) return undefined;
+    const text = {
+      sha256: sha256(await readFile(output)),
+      read: dependencies(await readFile(`${output}.d`, "utf8")).map((path) =>
+        relative(trees.pristine, resolve(trees.pristine, path)),
+      ),
+    };
+    await writeFileAtomic(kept, JSON.stringify(text));
+    return text;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function sha256(data: Uint8Array): string {
+  return createHash("sha256").update(data).digest("hex");
+}
+
+function keyOf(unit: Unit, extra: readonly string[]): string {
+  return sha256(Buffer.from(JSON.stringify([unit.command, extra]))).slice(0, 12);
+}
+
+/** Without line markers: what counts are the numbers in __LINE__, and those are in the text. */
+function preprocess(
+  unit: Unit,
+  extra: readonly string[],
+  cwd: string,
+  output: string,
+  options: WorkOptions,
+): Promise<string | undefined> {
+  return runCompiler(unit, extra, cwd, output, options, ["-E", "-P"]);
+}
+
 async function compilePristine(
   trees: KernelTrees,
   unit: Unit,
   extra: readonly string[],
   options: WorkOptions,
 ): Promise<string> {
-  const key = createHash("sha256")
-    .update(JSON.stringify([unit.command, extra]))
-    .digest("hex")
-    .slice(0, 12);
-  const kept = join(trees.store, "objects", `${unit.source.replace(/\.c$/, "")}.${key}.o`);
+  const kept = join(trees.store, "objects", `${unit.source.replace(/\.c$/, "")}.${keyOf(unit, extra)}.o`);
   if (await exists(kept)) return kept;
   const folder = await mkdtemp(join(tmpdir(), "rekernel-unit-"));
   try {
@@ -286,19 +371,27 @@ async function compilePristine(
 async function compilePatched(tree: PatchedTree, unit: Unit, options: WorkOptions): Promise<string> {
   const object = join(tree.objects, unit.source.replace(/\.c$/, ".o"));
   await mkdir(dirname(object), { recursive: true });
-  // Each pass that finds a pristine file read in place of a patched one makes more folders real: it ends.
+  const failed = await inPatchedTree(tree, unit, object, (extra) =>
+    runCompiler(unit, [...separateSections, ...extra], tree.root, object, options),
+  );
+  if (failed !== undefined) throw await patchCompileError(tree, unit, object, failed, options);
+  return object;
+}
+
+/** Runs the compiler in the patched tree until it has read no pristine file in place of a patched one. */
+async function inPatchedTree(
+  tree: PatchedTree,
+  unit: Unit,
+  output: string,
+  run: (extra: readonly string[]) => Promise<string | undefined>,
+): Promise<string | undefined> {
+  // Each pass that finds such a file makes more folders real: it ends.
   for (let pass = 0; ; pass++) {
-    const failed = await runCompiler(
-      unit,
-      [...separateSections, `-I${tree.include}`],
-      tree.root,
-      object,
-      options,
-    );
-    if (failed !== undefined) throw await patchCompileError(tree, unit, object, failed, options);
-    const read = dependencies(await readFile(`${object}.d`, "utf8"));
+    const failed = await run([`-I${tree.include}`]);
+    if (failed !== undefined) return failed;
+    const read = dependencies(await readFile(`${output}.d`, "utf8"));
     const missed = await tree.missed(read);
-    if (missed.length === 0) return object;
+    if (missed.length === 0) return undefined;
     if (pass === 4)
       throw new RekernelError("failed", "RK-UNIT", `${unit.source} does not see the patched ${missed[0]}.`);
     await tree.makeReal(read.filter((path) => !path.startsWith("/")));
@@ -333,8 +426,9 @@ async function runCompiler(
   cwd: string,
   object: string,
   options: WorkOptions,
+  stage: readonly string[] = ["-c"],
 ): Promise<string | undefined> {
-  const arguments_ = [...extra, `-Wp,-MMD,${object}.d`, "-c", "-o", object, unit.input];
+  const arguments_ = [...extra, `-Wp,-MMD,${object}.d`, ...stage, "-o", object, unit.input];
   const { exitCode, stderr } = await runClean([...unit.command, ...arguments_], {
     cwd,
     signal: options.signal,

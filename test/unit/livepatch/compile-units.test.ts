@@ -1,0 +1,90 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { parsePatch } from "../../../src/livepatch/build/patch.ts";
+import { applyPatches, makePatchedTree } from "../../../src/livepatch/build/patched-tree.ts";
+import type { KernelTrees } from "../../../src/livepatch/build/trees.ts";
+import { compileUnits, type Unit } from "../../../src/livepatch/build/units.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "rekernel-test-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const sources = {
+  "include/limits.h": `#define SMALL 1
+#define LARGE 10
+static inline int line_of_header(void) { return __LINE__; }
+`,
+  "include/deep.h": `#include <limits.h>\n`,
+  "drivers/reached.c": `#include <deep.h>\nint reached(void) { return LARGE; }\n`,
+  "drivers/aside.c": `#include "../include/limits.h"\nint aside(void) { return SMALL + line_of_header(); }\n`,
+  "drivers/stranger.c": `int stranger(void) { return 3; }\n`,
+};
+
+const trees: KernelTrees = {
+  release: "6.0.0",
+  pristine: join(folder, "source"),
+  localVersion: "",
+  makeArgs: [],
+  store: join(folder, "store"),
+  environment: {},
+  lock: join(folder, "lock"),
+};
+for (const [path, text] of Object.entries(sources)) {
+  mkdirSync(join(trees.pristine, path, ".."), { recursive: true });
+  writeFileSync(join(trees.pristine, path), text);
+}
+
+const unit = (source: string): Unit => ({
+  source,
+  input: source,
+  enabled: true,
+  owner: { kind: "vmlinux" },
+  modfile: source,
+  command: ["gcc", "-O2", "-Iinclude"],
+});
+const units = ["drivers/reached.c", "drivers/aside.c", "drivers/stranger.c"].map(unit);
+
+async function compiled(patch: string): Promise<string[]> {
+  const touched = await applyPatches(trees, [parsePatch(patch)]);
+  await using tree = await makePatchedTree(trees, touched);
+  return (await compileUnits(trees, tree, units)).map(({ source }) => source);
+}
+
+test("a header's change is compiled where it changes what the compiler sees", async () => {
+  const header = `--- a/include/limits.h
++++ b/include/limits.h
+@@ -1,3 +1,4 @@
+ #define SMALL 1
+-#define LARGE 10
++/* as the device has it */
++#define LARGE 12
+ static inline int line_of_header(void) { return __LINE__; }
+`;
+  expect(await compiled(header)).toEqual(["drivers/reached.c"]);
+});
+
+test("a unit that a new header in another folder reaches is compiled", async () => {
+  const created = `--- /dev/null
++++ b/drivers/deep.h
+@@ -0,0 +1 @@
++#define LARGE 11
+--- a/drivers/reached.c
++++ b/drivers/reached.c
+@@ -1,2 +1,2 @@
+-#include <deep.h>
++#include "deep.h"
+ int reached(void) { return LARGE; }
+`;
+  expect(await compiled(created)).toEqual(["drivers/reached.c"]);
+});
+
+test("a unit of the patch itself is compiled, whatever changes in it", async () => {
+  const comment = `--- a/drivers/stranger.c
++++ b/drivers/stranger.c
+@@ -1 +1,2 @@
++/* nothing */
+ int stranger(void) { return 3; }
+`;
+  expect(await compiled(comment)).toEqual(["drivers/stranger.c"]);
+});
