@@ -9,7 +9,7 @@ import { runClean } from "../src/livepatch/build/kbuild.ts";
 import { parsePatch } from "../src/livepatch/build/patch.ts";
 import type { KernelTrees } from "../src/livepatch/build/trees.ts";
 import { dependencies, describeUnits } from "../src/livepatch/build/units.ts";
-import { brings, patchOf, type SourceChanges, type WantedFile } from "./candidates.ts";
+import { patchOf, type SourceChanges, touches, type WantedFile } from "./candidates.ts";
 
 export type Outcome = "built" | "unchanged" | "refused" | "failed";
 
@@ -40,7 +40,7 @@ export interface Versions {
 }
 
 /** So often may a patch grow by what its compilation lacks. */
-const maximumRounds = 5;
+const maximumRounds = 8;
 
 export async function buildFile(
   file: string,
@@ -58,7 +58,7 @@ export async function buildFile(
     const described = { ...result, file, along: [...along.keys()], seconds: secondsSince(started), patch };
     if (error === undefined || round === maximumRounds) return described;
     const sizeBefore = sizeOf(along);
-    for (const { path, words } of await missingFiles(error, file, versions, options)) {
+    for (const { path, words } of await missingFiles(error, [file, ...along.keys()], versions, options)) {
       const known = along.get(path)?.words;
       along.set(path, words === undefined ? { path } : { path, words: words.union(known ?? new Set()) });
     }
@@ -123,7 +123,7 @@ async function buildOnce(
 /** Changed files of the newer version that an error says are needed besides. */
 async function missingFiles(
   error: RekernelError,
-  file: string,
+  files: readonly string[],
   versions: Versions,
   options: WorkOptions,
 ): Promise<WantedFile[]> {
@@ -143,7 +143,7 @@ async function missingFiles(
   // A header's change reached another C file, which has to follow.
   const broken = [...details.matchAll(/^([^\s:]+\.c):\d+/gm)]
     .map((match) => match[1]!)
-    .filter((path) => path !== file && changes.modified.includes(path));
+    .filter((path) => !files.includes(path) && changes.modified.includes(path));
   if (broken.length > 0) return [...new Set(broken)].map((path) => ({ path }));
   const words = new Set(
     [...details.matchAll(/‘([^’]*)’/g)]
@@ -151,9 +151,13 @@ async function missingFiles(
       .filter((word) => !keywords.has(word)),
   );
   const wanted: WantedFile[] = [];
-  for (const path of await headersOf(file, versions, options)) {
+  for (const path of await headersOf(
+    files.filter((path) => path.endsWith(".c")),
+    versions,
+    options,
+  )) {
     const diff = await patchOf(versions.trees.pristine, versions.after, [{ path }]);
-    if (brings(diff.toString("latin1"), words)) wanted.push({ path, words });
+    if (touches(diff.toString("latin1"), words)) wanted.push({ path, words });
   }
   return wanted;
 }
@@ -165,20 +169,23 @@ const keywords = new Set(
   ),
 );
 
-/** Changed headers that the file includes, directly or not, or that it newly includes. */
+/** Changed headers that the C files include, directly or not, or that they newly include. */
 async function headersOf(
-  file: string,
+  sources: readonly string[],
   { trees, after, changes }: Versions,
   options: WorkOptions,
 ): Promise<string[]> {
-  const [unit] = await describeUnits(trees, [file], options);
-  const { stdout } = await runClean([...unit!.command, "-M", unit!.input], {
-    cwd: trees.pristine,
-    signal: options.signal,
-  });
-  const read = new Set(dependencies(stdout).map((path) => normalize(path)));
-  const text = await readFile(join(after, file), "latin1");
-  const named = [...text.matchAll(/^[ \t]*#[ \t]*include[ \t]*[<"]([^>"\n]+)/gm)].map((match) => match[1]!);
+  const read = new Set<string>();
+  const named: string[] = [];
+  for (const unit of await describeUnits(trees, sources, options)) {
+    const { stdout } = await runClean([...unit.command, "-M", unit.input], {
+      cwd: trees.pristine,
+      signal: options.signal,
+    });
+    for (const path of dependencies(stdout)) read.add(normalize(path));
+    const text = await readFile(join(after, unit.source), "latin1");
+    for (const match of text.matchAll(/^[ \t]*#[ \t]*include[ \t]*[<"]([^>"\n]+)/gm)) named.push(match[1]!);
+  }
   return changes.modified.filter(
     (path) =>
       path.endsWith(".h") &&

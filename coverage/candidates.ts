@@ -93,7 +93,7 @@ export function sampleOf(files: readonly string[], size: number, seed: string): 
     .map(({ file }) => file);
 }
 
-/** A file whose changes a patch is to hold: all, or the hunks whose new lines have one of these words. */
+/** A file whose changes a patch is to hold: all, or the hunks in whose changed lines one of these words is. */
 export interface WantedFile {
   path: string;
   words?: ReadonlySet<string>;
@@ -116,16 +116,16 @@ export async function patchOf(before: string, after: string, wanted: readonly Wa
   return Buffer.concat(parts);
 }
 
-/** Whether new lines of a diff have one of the words. */
-export function brings(diff: string, words: ReadonlySet<string>): boolean {
+/** Whether lines that a diff adds or removes have one of the words. */
+export function touches(diff: string, words: ReadonlySet<string>): boolean {
   return diff
     .split("\n")
-    .some((line) => line.startsWith("+") && line.match(/[A-Za-z_]\w*/g)?.some((word) => words.has(word)));
+    .some((line) => /^[-+]/.test(line) && line.match(/[A-Za-z_]\w*/g)?.some((word) => words.has(word)));
 }
 
 function hunksWith(diff: Buffer, words: ReadonlySet<string>): Buffer {
   const [head = "", ...hunks] = diff.toString("latin1").split(/^(?=@@ )/m);
-  const kept = hunks.filter((hunk) => brings(hunk, words));
+  const kept = hunks.filter((hunk) => touches(hunk, words));
   return Buffer.from(kept.length === 0 ? "" : head + kept.join(""), "latin1");
 }
 
