@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { dirname, join, normalize } from "node:path";
 import { RekernelError } from "../../core/errors.ts";
@@ -132,14 +133,22 @@ async function includersOf(
   options: WorkOptions,
 ): Promise<Reached> {
   const index = await includeIndex(trees, touched, options);
+  const touchedPaths = new Set(touched.map(({ path }) => path));
+  const known = new Map<string, boolean>();
+  const exists = (path: string): boolean => {
+    const answer = known.get(path) ?? (touchedPaths.has(path) || existsSync(join(trees.pristine, path)));
+    known.set(path, answer);
+    return answer;
+  };
   const units = new Set<string>();
   const throughIncluded = new Set<string>();
   for (const start of asked) {
     const queue = [start];
     const visited = new Set(queue);
     for (let path = queue.pop(); path !== undefined; path = queue.pop())
-      for (const { by, as } of index.get(path.slice(path.lastIndexOf("/") + 1)) ?? []) {
-        if (visited.has(by) || !mayBe(by, as, path)) continue;
+      for (const include of index.get(path.slice(path.lastIndexOf("/") + 1)) ?? []) {
+        const { by } = include;
+        if (visited.has(by) || !mayBe(include, path, exists)) continue;
         if (roleOfFile(by).role === "ignored" || roleOfFile(by).role === "refused") continue;
         visited.add(by);
         queue.push(by);
@@ -154,16 +163,25 @@ async function includersOf(
   return { units: [...units], throughIncluded };
 }
 
-/** Whether `#include` of `as` inside `by` may mean the file `path`. */
-function mayBe(by: string, as: string, path: string): boolean {
-  const relative = normalize(join(dirname(by), as));
-  if (relative === path) return true;
+/** An `#include` line. */
+export interface Include {
+  by: string;
+  as: string;
+  /** In "", not in <>: the file's own folder comes first. */
+  quoted: boolean;
+}
+
+/** Whether the line may mean the file `path`. Pure but for `exists`, which tells whether the tree has a file. */
+export function mayBe({ by, as, quoted }: Include, path: string, exists: (path: string) => boolean): boolean {
+  const beside = normalize(join(dirname(by), as));
+  if (beside === path) return true;
+  if (quoted && exists(beside)) return false;
   // Through one of the -I folders, whichever they are; ".." at the front leads out of one.
   const rest = as.replace(/^(?:\.\.?\/)+/, "");
   return path === rest || path.endsWith(`/${rest}`);
 }
 
-type IncludeIndex = Map<string, { by: string; as: string }[]>;
+type IncludeIndex = Map<string, Include[]>;
 
 /** Every #include of the tree by the name of the file included. Made once per tree; the patch's own includes are added. */
 async function includeIndex(
@@ -171,7 +189,7 @@ async function includeIndex(
   touched: readonly TouchedFile[],
   options: WorkOptions,
 ): Promise<IncludeIndex> {
-  const kept = join(trees.store, "includes");
+  const kept = join(trees.store, "includes-2");
   let text = await readFile(kept, "utf8").catch(() => undefined);
   if (text === undefined)
     text = await runStep(options, "includes", "Index the includes of the source", () =>
@@ -195,7 +213,7 @@ async function includeIndex(
         );
         const lines = found.stdout
           .split("\n")
-          .map((line) => /^([^:]+):.*[<"](.+)$/.exec(line))
+          .map((line) => /^([^:]+):.*([<"].+)$/.exec(line))
           .filter((match) => match !== null)
           .map((match) => `${match[1]}:${match[2]}`)
           .join("\n");
@@ -204,18 +222,20 @@ async function includeIndex(
       }),
     );
   const index: IncludeIndex = new Map();
-  const add = (by: string, as: string): void => {
+  const add = (by: string, written: string): void => {
+    const as = written.slice(1);
+    const include = { by, as, quoted: written.startsWith('"') };
     const name = as.slice(as.lastIndexOf("/") + 1);
     const known = index.get(name);
-    if (known) known.push({ by, as });
-    else index.set(name, [{ by, as }]);
+    if (known) known.push(include);
+    else index.set(name, [include]);
   };
   for (const line of text.split("\n")) {
     const colon = line.indexOf(":");
     if (colon > 0) add(line.slice(0, colon), line.slice(colon + 1));
   }
   for (const file of touched)
-    for (const match of (file.text ?? "").matchAll(/^[ \t]*#[ \t]*include[ \t]*[<"]([^>"\n]+)/gm))
+    for (const match of (file.text ?? "").matchAll(/^[ \t]*#[ \t]*include[ \t]*([<"][^>"\n]+)/gm))
       add(file.path, match[1]!);
   return index;
 }

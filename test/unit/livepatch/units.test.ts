@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { RekernelError } from "../../../src/core/errors.ts";
-import { roleOfFile } from "../../../src/livepatch/build/reach.ts";
+import { mayBe, roleOfFile } from "../../../src/livepatch/build/reach.ts";
 import { dependencies, parseAnswer } from "../../../src/livepatch/build/units.ts";
 
 const flags = `gcc-12 -Wp,-MMD,net/ipv4/.x.o.d -O2 -g -gdwarf-5 -Wundef -DKBUILD_MODNAME='"x"'`;
@@ -60,4 +60,17 @@ test.each([
 ])("%s: %s", (path, expected) => {
   const role = roleOfFile(path);
   expect(role.role === "refused" ? role.code : role.role).toBe(expected);
+});
+
+test("an include means the file beside it, where there is one", () => {
+  const there = new Set(["fs/bcachefs/journal.h", "fs/ocfs2/journal.h", "include/linux/journal.h"]);
+  const means = (by: string, as: string, quoted: boolean) =>
+    mayBe({ by, as, quoted }, "fs/ocfs2/journal.h", (path) => there.has(path));
+  expect(means("fs/ocfs2/inode.c", "journal.h", true)).toBe(true);
+  expect(means("fs/bcachefs/inode.c", "journal.h", true)).toBe(false);
+  expect(means("fs/bcachefs/inode.c", "../ocfs2/journal.h", true)).toBe(true);
+  // Through a folder given with -I, whichever that is.
+  expect(means("fs/ocfs2/dlm/dlm.c", "journal.h", true)).toBe(true);
+  expect(means("fs/bcachefs/inode.c", "journal.h", false)).toBe(true);
+  expect(means("fs/bcachefs/inode.c", "linux/journal.h", false)).toBe(false);
 });
