@@ -9,7 +9,7 @@ import { runClean } from "../src/livepatch/build/kbuild.ts";
 import { parsePatch } from "../src/livepatch/build/patch.ts";
 import type { KernelTrees } from "../src/livepatch/build/trees.ts";
 import { dependencies, describeUnits } from "../src/livepatch/build/units.ts";
-import { patchOf, type SourceChanges, touches, type WantedFile } from "./candidates.ts";
+import { mention, patchOf, type SourceChanges, type WantedFile } from "./candidates.ts";
 
 export type Outcome = "built" | "unchanged" | "refused" | "failed";
 
@@ -150,16 +150,17 @@ async function missingFiles(
       .flatMap((match) => match[1]!.match(/[A-Za-z_]\w*/g) ?? [])
       .filter((word) => !keywords.has(word)),
   );
-  const wanted: WantedFile[] = [];
-  for (const path of await headersOf(
-    files.filter((path) => path.endsWith(".c")),
-    versions,
-    options,
-  )) {
-    const diff = await patchOf(versions.trees.pristine, versions.after, [{ path }]);
-    if (touches(diff.toString("latin1"), words)) wanted.push({ path, words });
+  const sources = files.filter((path) => path.endsWith(".c"));
+  const mentions = { changed: new Map<string, Set<string>>(), beside: new Map<string, Set<string>>() };
+  for (const path of await headersOf(sources, versions, options)) {
+    const diff = (await patchOf(versions.trees.pristine, versions.after, [{ path }])).toString("latin1");
+    for (const word of words) {
+      const how = mention(diff, word);
+      if (how) mentions[how].set(path, (mentions[how].get(path) ?? new Set()).add(word));
+    }
   }
-  return wanted;
+  const chosen = mentions.changed.size > 0 ? mentions.changed : mentions.beside;
+  return [...chosen].map(([path, found]) => ({ path, words: found }));
 }
 
 /** Words in a compiler's quotes that say nothing. */

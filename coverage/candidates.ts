@@ -93,7 +93,7 @@ export function sampleOf(files: readonly string[], size: number, seed: string): 
     .map(({ file }) => file);
 }
 
-/** A file whose changes a patch is to hold: all, or the hunks in whose changed lines one of these words is. */
+/** A file whose changes a patch is to hold: all, or the hunks about these words. */
 export interface WantedFile {
   path: string;
   words?: ReadonlySet<string>;
@@ -116,17 +116,28 @@ export async function patchOf(before: string, after: string, wanted: readonly Wa
   return Buffer.concat(parts);
 }
 
-/** Whether lines that a diff adds or removes have one of the words. */
-export function touches(diff: string, words: ReadonlySet<string>): boolean {
-  return diff
-    .split("\n")
-    .some((line) => /^[-+]/.test(line) && line.match(/[A-Za-z_]\w*/g)?.some((word) => words.has(word)));
+/** How a diff is about a word: in lines that it changes, or only beside them. */
+export function mention(diff: string, word: string): "changed" | "beside" | undefined {
+  const lines = diff.split("\n").filter((line) => wordsOf(line).has(word));
+  if (lines.length === 0) return undefined;
+  return lines.some((line) => /^[-+](?![-+]{2} )/.test(line)) ? "changed" : "beside";
 }
 
+function wordsOf(line: string): Set<string> {
+  return new Set(line.match(/[A-Za-z_]\w*/g));
+}
+
+/** The hunks that change a line with a word; for a word that none changes, those that have it beside. */
 function hunksWith(diff: Buffer, words: ReadonlySet<string>): Buffer {
   const [head = "", ...hunks] = diff.toString("latin1").split(/^(?=@@ )/m);
-  const kept = hunks.filter((hunk) => touches(hunk, words));
-  return Buffer.from(kept.length === 0 ? "" : head + kept.join(""), "latin1");
+  const kept = new Set<string>();
+  for (const word of words) {
+    const changing = hunks.filter((hunk) => mention(hunk, word) === "changed");
+    for (const hunk of changing.length > 0 ? changing : hunks)
+      if (mention(hunk, word) !== undefined) kept.add(hunk);
+  }
+  const ordered = hunks.filter((hunk) => kept.has(hunk));
+  return Buffer.from(ordered.length === 0 ? "" : head + ordered.join(""), "latin1");
 }
 
 function unifiedDiff(before: [string, string], after: [string, string]): Promise<Buffer> {
