@@ -120,6 +120,8 @@ export interface PatchedTree {
   /** Headers for the authors of patches. */
   include: string;
   touched: readonly TouchedFile[];
+  /** Grows with every change of the tree. A compiler that ran meanwhile may have met a folder half made. */
+  changes(): number;
   /** Makes the folders of these files real, so that `..` in an include leads to patched headers. */
   makeReal(paths: readonly string[]): Promise<void>;
   /** Files among those that a unit read which belong to the pristine tree although the patch touches them. */
@@ -138,13 +140,20 @@ export async function makePatchedTree(
   const root = join(folder, "source");
   const objects = join(folder, "objects");
   const include = join(folder, "include");
-  const real = new Set<string>();
+  const real = new Map<string, Promise<void>>();
+  let changes = 0;
   const byPath = new Map(touched.map((file) => [file.path, file]));
 
-  const makeRealFolder = async (path: string): Promise<void> => {
-    if (real.has(path)) return;
+  const makeRealFolder = (path: string): Promise<void> => {
+    const known = real.get(path);
+    if (known) return known;
+    const made = replaceLink(path);
+    real.set(path, made);
+    return made;
+  };
+  const replaceLink = async (path: string): Promise<void> => {
     if (path !== "") await makeRealFolder(parent(path));
-    real.add(path);
+    changes++;
     const here = join(root, path);
     await unlink(here).catch(() => {});
     await mkdir(here);
@@ -156,6 +165,7 @@ export async function makePatchedTree(
         .filter(({ inside }) => !byPath.has(inside) && !real.has(inside))
         .map(({ name }) => symlink(join(pristine, name), join(here, name))),
     );
+    changes++;
   };
   const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
   const write = async (kind: "compiled" | "text"): Promise<void> => {
@@ -181,6 +191,7 @@ export async function makePatchedTree(
     objects,
     include,
     touched,
+    changes: () => changes,
     makeReal: async (paths) => {
       // As the kernel walks a path: each folder that is passed through, also before a "..".
       for (const path of paths) {

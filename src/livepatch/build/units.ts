@@ -385,14 +385,16 @@ async function inPatchedTree(
   output: string,
   run: (extra: readonly string[]) => Promise<string | undefined>,
 ): Promise<string | undefined> {
-  // Each pass that finds such a file makes more folders real: it ends.
-  for (let pass = 0; ; pass++) {
+  // Each pass that finds such a file makes more folders real, or another unit did meanwhile: it ends.
+  for (let pass = 0; ; ) {
+    const changes = tree.changes();
     const failed = await run([`-I${tree.include}`]);
+    if (tree.changes() !== changes) continue;
     if (failed !== undefined) return failed;
     const read = dependencies(await readFile(`${output}.d`, "utf8"));
     const missed = await tree.missed(read);
     if (missed.length === 0) return undefined;
-    if (pass === 4)
+    if (pass++ === 4)
       throw new RekernelError("failed", "RK-UNIT", `${unit.source} does not see the patched ${missed[0]}.`);
     await tree.makeReal(read.filter((path) => !path.startsWith("/")));
   }
