@@ -56,7 +56,7 @@ export class ByteReader {
 
   /** A view, not a copy. */
   slice(offset: number, size: number, what = "data"): Uint8Array {
-    if (offset < 0 || size < 0 || offset + size > this.bytes.length)
+    if (!(offset >= 0 && size >= 0 && offset + size <= this.bytes.length))
       throw this.#fail(
         `${what} lies outside the file (offset ${offset}, ${size} bytes, file has ${this.bytes.length})`,
       );
@@ -69,11 +69,14 @@ export class ByteReader {
   }
 }
 
-/** NUL-terminated string at `offset`; the end of the buffer ends it, too. Bytes map to code points 0–255. */
+/**
+ * NUL-terminated string at `offset`; the end of the buffer ends it, too. Bytes map to code points 0–255.
+ * An offset outside the buffer, whatever arithmetic on hostile numbers made of it, gives "".
+ */
 export function cString(bytes: Uint8Array, offset: number): string {
-  let end = offset;
-  while (end < bytes.length && bytes[end] !== 0) end++;
-  return latin1(bytes.subarray(offset, end));
+  if (!(offset >= 0 && offset < bytes.length)) return "";
+  const end = bytes.indexOf(0, offset);
+  return latin1(bytes.subarray(offset, end < 0 ? bytes.length : end));
 }
 
 /** Bytes as Latin-1: reversible, never throws; symbol names are ASCII in practice. */

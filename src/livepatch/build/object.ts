@@ -289,6 +289,7 @@ class ObjectReader {
 
   #assignEntries(table: ElfSection): void {
     const relocations = this.#relocations.get(table.index) ?? [];
+    if (table.data.length < table.size) throw badObject(this.#elf.name, `${table.name} has no content`);
     const stride = entrySize(table, relocations);
     if (stride === undefined)
       throw badObject(this.#elf.name, `the entries of ${table.name} have no regular size`);

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { RekernelError } from "../../../src/core/errors.ts";
+import { cString } from "../../../src/formats/bytes.ts";
 import { toOutputObject } from "../../../src/formats/elf/edit.ts";
 import { readElf } from "../../../src/formats/elf/read.ts";
 import { writeElf } from "../../../src/formats/elf/write.ts";
@@ -95,6 +96,24 @@ describe("ELF objects", () => {
       }),
       { numRuns: 1500 },
     );
+  });
+
+  it("ends strings where the buffer does, and has none outside it", () => {
+    const bytes = Buffer.from("ab\0cd");
+    expect([0, 1, 2, 3].map((at) => cString(bytes, at))).toEqual(["ab", "b", "", "cd"]);
+    for (const at of [5, -1, -8.9e18, 2 ** 53, Number.NaN, Number.POSITIVE_INFINITY])
+      expect(cString(bytes, at)).toBe("");
+  });
+
+  it("refuses a table that claims to be large and has no content", () => {
+    const bytes = Uint8Array.from(object);
+    const view = new DataView(bytes.buffer);
+    const { index } = readElf(object).section("__bug_table")!;
+    const header = Number(view.getBigUint64(40, true)) + index * 64;
+    view.setUint32(header + 4, 8, true); // SHT_NOBITS
+    view.setBigUint64(header + 32, 2n ** 50n, true);
+    view.setBigUint64(header + 56, 2n, true);
+    expect(() => readUnitObject(bytes, "x.o")).toThrow("__bug_table has no content");
   });
 
   it("survives hostile headers and tables", () => {
