@@ -124,7 +124,10 @@ export class Agent {
   async #start(command: string | readonly string[], options: RunOptions) {
     if (this.#gone) throw this.#gone;
     const id = String(++this.#lastJob);
-    const folder = await writeJob(this.#folder, id, command, options);
+    // The folder goes with the guest, also under our hands.
+    const folder = await writeJob(this.#folder, id, command, options).catch((error) => {
+      throw this.#gone ?? error;
+    });
     if (this.#gone) throw this.#gone;
     const job: Job = { started: Promise.withResolvers(), done: Promise.withResolvers() };
     // Not every caller waits for both.
@@ -155,7 +158,8 @@ export async function writeJob(
   const directory = options.cwd === undefined ? "" : `cd ${quote(options.cwd)} || exit 127\n`;
   const script = typeof command === "string" ? command : `exec ${command.map(quote).join(" ")}`;
   try {
-    await mkdir(folder, { recursive: true });
+    // Not recursive: what has been removed with the guest must not come back.
+    await mkdir(folder);
     await writeFile(join(folder, "run"), `${directory}${script}\n`);
     await writeFile(join(folder, "out"), "");
     await writeFile(join(folder, "err"), "");

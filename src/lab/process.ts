@@ -24,7 +24,8 @@ trap 'kill -9 $emulator 2>/dev/null' TERM INT HUP
 wait $emulator
 code=$?
 kill $watcher 2>/dev/null
-rm -rf -- "$folder"
+# The owner may be writing there at this moment.
+for attempt in 1 2 3 4 5; do rm -rf -- "$folder" 2>/dev/null && break; sleep 0.1; done
 exit $code
 `;
 
