@@ -106,7 +106,7 @@ export function includedPieces(
     const known = sameContent.get(piece);
     if (known !== undefined) return !known;
     const same =
-      Buffer.compare(contentOf(piece), contentOf(before)) === 0 &&
+      Buffer.compare(pieceBytes(piece), pieceBytes(before)) === 0 &&
       referencesKey(piece) === referencesKey(before);
     sameContent.set(piece, same);
     return !same;
@@ -141,16 +141,12 @@ export function includedPieces(
   );
 }
 
-function contentOf(piece: Piece): Uint8Array {
-  return piece.section.data.subarray(piece.start, piece.end);
-}
-
 function referencesKey(piece: Piece): string {
   return piece.references
     .map(({ offset, type, target }) => {
       if (!isPieceTarget(target)) return `${offset} ${type} ${target.symbol} ${target.addend}`;
       const content = isContentOnly(target.piece)
-        ? Buffer.from(contentOf(target.piece)).toString("latin1")
+        ? Buffer.from(pieceBytes(target.piece)).toString("latin1")
         : target.piece.name;
       return `${offset} ${type} ${content} ${target.addend}`;
     })

@@ -21,7 +21,7 @@ import {
   writeElf,
 } from "../../formats/elf/write.ts";
 import type { IncludedPiece, IncludedReference } from "./inclusion.ts";
-import { isPieceTarget, type Piece, pieceBytes, type TableEntry } from "./object.ts";
+import { type Piece, pieceBytes, type TableEntry } from "./object.ts";
 import type { Binding, KlpBinding } from "./resolve.ts";
 
 /** struct static_key (include/linux/jump_label.h), at its largest. */
@@ -173,7 +173,7 @@ export function unitOutputObject(unit: UnitOutput, names: KlpSymbolNames): Uint8
   // Without its entry a site would not be off: gcc emits a jump, of which objtool makes a NOP because of the entry.
   let unknownKey: OutputSymbol | undefined;
   const relocationToUnknownKey = ({ offset, type, target }: IncludedReference, base: number) => {
-    const bits = (isPieceTarget(target) ? target.addend - target.piece.start : target.addend) & keyBits;
+    const bits = target.addend & keyBits;
     unknownKey ??= addUnknownKey();
     return { offset: base + offset, type, symbol: unknownKey, addend: bits };
   };
