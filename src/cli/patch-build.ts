@@ -98,12 +98,27 @@ function buildReportText(report: BuildReport, { style }: CommandContext): string
     "",
     `Match   ${match.identicalFunctions} of ${match.comparedFunctions} functions of the touched units are the kernel's own`,
     `Audit   ${count(audit.importedSymbols, "exported symbol")}, ${count(audit.klpSymbols, "symbol")} bound by livepatch, all in the target`,
+    ...cautionLines(report.cautions, style),
     ...report.notBuilt.map((source) => `Not in this kernel: ${source}`),
     ...report.warnings.map((warning) => `Warning ${warning}`),
     `Time    ${seconds(timesMs.total)}: compiler ${seconds(timesMs.compile)}, kbuild ${seconds(timesMs.link)}, source tree ${seconds(timesMs.trees)}, rekernel ${seconds(timesMs.own)}`,
     "",
     `Load it on that kernel, as root: rekernel patch load ${report.output}`,
   ].join("\n");
+}
+
+/** With a blank line around the list, where there is any. */
+export function cautionLines(cautions: BuildReport["cautions"], style: CommandContext["style"]): string[] {
+  if (cautions.length === 0) return [];
+  return [
+    "",
+    "For you to judge:",
+    ...cautions.flatMap(({ code, message, hint, source }) => [
+      `  ${source === undefined || message.includes(source) ? "" : `${source}: `}${message}`,
+      `    ${hint} ${style("dim", `[${code}]`)}`,
+    ]),
+    "",
+  ];
 }
 
 function count(number: number, noun: string): string {

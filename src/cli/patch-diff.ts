@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { exitCode } from "../core/errors.ts";
 import type { ObjectDiff } from "../livepatch/build/object-diff.ts";
 import { action, type CommandContext, examples } from "./context.ts";
+import { cautionLines } from "./patch-build.ts";
 
 /** `rekernel patch diff`: the object difference alone. */
 export function registerPatchDiff(parent: Command): void {
@@ -54,6 +55,7 @@ function diffText(diff: ObjectDiff, { style }: CommandContext): string {
     Object.entries(entries).map(([table, count]) => `  ${table}: ${count} of ${name}`),
   );
   if (tables.length > 0) lines.push("", "Entries of the kernel's tables:", ...tables);
+  lines.push(...cautionLines(diff.cautions, style));
   if (diff.removed.length > 0) lines.push("", `Gone: ${diff.removed.join(", ")}`);
   return lines.join("\n");
 }

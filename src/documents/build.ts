@@ -4,6 +4,13 @@ import type { BuildReport } from "../livepatch/build/build.ts";
 import type { ObjectDiff } from "../livepatch/build/object-diff.ts";
 import { documentOf } from "./document.ts";
 
+const caution = z.strictObject({
+  code: z.string().describe("RK-CAUTION-…, see errors.md"),
+  message: z.string(),
+  hint: z.string(),
+  source: z.string().optional().describe("where in the source, `path:line`"),
+});
+
 /** `rekernel patch build` */
 export const patchBuildDocument = documentOf<BuildReport & { trial?: PatchTrial }>()(
   z.strictObject({
@@ -52,6 +59,7 @@ export const patchBuildDocument = documentOf<BuildReport & { trial?: PatchTrial 
       klpRelocations: z.number(),
       importedSymbols: z.number(),
     }),
+    cautions: z.array(caution).describe("what the author has to judge"),
     warnings: z.array(z.string()).describe("what kbuild and objtool warned of"),
     inputs: z
       .array(z.strictObject({ name: z.string(), sha256: z.string() }))
@@ -90,8 +98,10 @@ export const patchDiffDocument = documentOf<ObjectDiff>()(
         code: z.string().optional().describe("why it cannot be carried, see errors.md"),
         reason: z.string(),
         hint: z.string().optional(),
+        source: z.string().optional().describe("where in the source, `path:line`"),
       }),
     ),
+    cautions: z.array(caution).describe("what the author has to judge although the change can be carried"),
     included: z
       .array(
         z.strictObject({

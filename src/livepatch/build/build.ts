@@ -14,6 +14,7 @@ import { findModule, moduleName } from "../../kernel/modules-folder.ts";
 import { readSymvers } from "../../kernel/symvers.ts";
 import type { TargetKernel } from "../../kernel/target.ts";
 import { auditModule } from "./audit.ts";
+import type { Caution } from "./finding.ts";
 import { glueSource } from "./glue.ts";
 import { withKlpRelocations } from "./klp-relocations.ts";
 import { linkModule } from "./link.ts";
@@ -64,6 +65,8 @@ export interface BuildReport {
   notBuilt: readonly string[];
   match: { identicalFunctions: number; comparedFunctions: number };
   audit: { klpSymbols: number; klpRelocations: number; importedSymbols: number };
+  /** What the author has to judge. */
+  cautions: readonly Caution[];
   /** What kbuild and objtool warned of. */
   warnings: readonly string[];
   inputs: { name: string; sha256: string }[];
@@ -170,6 +173,7 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
       notBuilt,
       match: { identicalFunctions: plan.identicalFunctions, comparedFunctions: plan.comparedFunctions },
       audit,
+      cautions: plan.cautions,
       warnings: linked.warnings,
       inputs: await inputs(options),
       timesMs: {

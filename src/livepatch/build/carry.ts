@@ -4,7 +4,8 @@
  */
 import { STB_LOCAL } from "../../formats/elf/constants.ts";
 import { fentrySymbol, maxFentryOffset } from "./arch/x86_64.ts";
-import { type ChangedFunction, coldParent, type Difference, type Problem } from "./difference.ts";
+import { type ChangedFunction, coldParent, type Difference } from "./difference.ts";
+import type { Problem } from "./finding.ts";
 import { isPieceTarget, type Piece, type UnitObject } from "./object.ts";
 
 /** Livepatch redirects a function at its ftrace call (kernel/livepatch/patch.c): it needs one at its entry. */

@@ -4,8 +4,9 @@
  * A function counts as changed when its bytes, what its relocations refer to, the entries of the
  * kernel's tables that belong to it, or read-only data that it reads differ.
  */
-import { STB_LOCAL } from "../../formats/elf/constants.ts";
 import { type Correlation, correlate, isContentOnly } from "./correlate.ts";
+import { dataProblems } from "./data-changes.ts";
+import type { Problem } from "./finding.ts";
 import {
   isPieceTarget,
   type Piece,
@@ -16,14 +17,6 @@ import {
   type TableEntry,
   type UnitObject,
 } from "./object.ts";
-import { isInitData } from "./sections.ts";
-
-/** Why a change cannot be carried, by stable code; docs/errors.md explains each. */
-export interface Problem {
-  code: string;
-  message: string;
-  hint: string;
-}
 
 export interface ChangedFunction {
   original: Piece;
@@ -79,7 +72,7 @@ export function differenceOf(original: UnitObject, patched: UnitObject): Differe
   );
   problems.push(
     ...changed.flatMap(functionProblems),
-    ...dataProblems(original, patched, correlation, comparison),
+    ...dataProblems(original, patched, correlation, (a, b) => comparison.sameContent(a, b)),
   );
 
   const verdict = problems.length > 0 ? "refused" : changed.length > 0 ? "patchable" : "unchanged";
@@ -234,50 +227,4 @@ function functionProblems({ patched }: ChangedFunction): Problem[] {
       hint: "Functions of such sections (noinstr, entry, scheduler text) cannot be replaced yet; fix the defect in a caller instead.",
     },
   ];
-}
-
-/** Static data of the kernel's once-only and debugging macros: a changed or new one is simply another one. */
-const bookkeeping =
-  /^(__already_done|__warned|__print_once|__key|_rs|descriptor|__UNIQUE_ID_ddebug_?\d*|___done|_entry|_entry_ptr|___once_key)(\.|#|\d|$)/;
-
-export function isBookkeeping(name: string): boolean {
-  return bookkeeping.test(name);
-}
-
-function dataProblems(
-  original: UnitObject,
-  patched: UnitObject,
-  correlation: Correlation,
-  comparison: Comparison,
-): Problem[] {
-  const problems: Problem[] = [];
-  for (const before of original.pieces) {
-    if (before.role !== "data" && before.role !== "readOnlyData") continue;
-    if (!before.named || isContentOnly(before) || isBookkeeping(before.name)) continue;
-    const after = correlation.patchedOf.get(before);
-    if (!after || comparison.sameContent(before, after)) continue;
-    if (
-      before.role === "readOnlyData" &&
-      onlyReadByFunctions(after, patched) &&
-      onlyReadByFunctions(before, original)
-    )
-      continue;
-    const what = after.end - after.start === before.end - before.start ? "content" : "size";
-    problems.push({
-      code: isInitData(before.section.name) ? "RK-INIT-CHANGE" : "RK-DATA-CHANGE",
-      message: `The ${what} of ${before.name} (${before.section.name}) changes. The running kernel holds that data already, and others may use it.`,
-      hint: "A live patch replaces functions, not live data: change it from a callback, use a shadow variable, or change the functions that read it.",
-    });
-  }
-  return problems;
-}
-
-function onlyReadByFunctions(data: Piece, object: UnitObject): boolean {
-  if (data.symbols.some((symbol) => symbol.bind !== STB_LOCAL)) return false;
-  return object.pieces.every(
-    (piece) =>
-      piece.role === "code" ||
-      piece === data ||
-      !piece.references.some(({ target }) => isPieceTarget(target) && target.piece === data),
-  );
 }

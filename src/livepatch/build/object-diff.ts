@@ -1,6 +1,7 @@
 /** The difference of two objects by itself, with no kernel at hand: for people who compare it with other tools. */
 import { carryThroughCallers, isHookable } from "./carry.ts";
 import { differenceOf } from "./difference.ts";
+import type { Caution } from "./finding.ts";
 import { includedPieces } from "./inclusion.ts";
 import { readUnitObject, type UnitObject } from "./object.ts";
 
@@ -13,7 +14,9 @@ export interface ObjectDiff {
   /** Functions that only the original object has. */
   removed: string[];
   /** Why: for each changed function, and for each thing that cannot be carried. */
-  reasons: { name?: string; code?: string; reason: string; hint?: string }[];
+  reasons: { name?: string; code?: string; reason: string; hint?: string; source?: string | undefined }[];
+  /** What the author has to judge although the change can be carried. */
+  cautions: Caution[];
   /** All that a module would hold. */
   included: {
     name: string;
@@ -55,8 +58,9 @@ export function diffObjects(
     removed: difference.removedFunctions.filter((piece) => piece.named).map((piece) => piece.name),
     reasons: [
       ...difference.changed.map(({ patched: piece, reason }) => ({ name: piece.name, reason })),
-      ...problems.map(({ code, message, hint }) => ({ code, reason: message, hint })),
+      ...problems.map(({ code, message, hint, source }) => ({ code, reason: message, hint, source })),
     ],
+    cautions: [],
     included: included.map(({ piece, reason, tableEntries }) => {
       const tables: Record<string, number> = {};
       for (const { section } of tableEntries) tables[section.name] = (tables[section.name] ?? 0) + 1;

@@ -3,7 +3,8 @@ import { RekernelError } from "../../core/errors.ts";
 import { STB_GLOBAL, STB_WEAK } from "../../formats/elf/constants.ts";
 import { type Callback, callbacksOf } from "./callbacks.ts";
 import { carryThroughCallers } from "./carry.ts";
-import { type Difference, differenceOf, type Problem } from "./difference.ts";
+import { type Difference, differenceOf } from "./difference.ts";
+import { type Caution, describeFinding, type Problem } from "./finding.ts";
 import type { GlueObject } from "./glue.ts";
 import { type Destination, type IncludedPiece, type IncludedReference, includedPieces } from "./inclusion.ts";
 import { type FunctionMatch, matchUnit, type TargetCode, type UnitMatch } from "./match.ts";
@@ -61,6 +62,7 @@ export interface ModulePlan {
   names: KlpSymbolNames;
   aliases: ReadonlySet<string>;
   namespaces: readonly string[];
+  cautions: readonly Caution[];
   /** Functions of the touched units that are byte for byte the target's. */
   identicalFunctions: number;
   comparedFunctions: number;
@@ -71,6 +73,7 @@ export interface AnalysedUnit extends PlanUnit {
   /** Changed functions that their callers bring along. */
   carried: ReadonlySet<Piece>;
   callbacks: readonly Callback[];
+  cautions: readonly Caution[];
   match: UnitMatch;
 }
 
@@ -90,6 +93,7 @@ export function analyseUnit(unit: PlanUnit, context: PlanContext): AnalysedUnit 
     difference: { ...difference, problems: [...difference.problems, ...problems] },
     carried,
     callbacks,
+    cautions: [],
     // Most units that a header reaches come out unchanged: nothing of theirs has to be found in the target.
     match: bringsSomething ? matchUnit(unit.original, unit.module ?? context.vmlinux) : noMatch,
   };
@@ -225,6 +229,7 @@ export function planModule(units: readonly AnalysedUnit[], context: PlanContext)
         ),
       ),
     ].sort(),
+    cautions: units.flatMap((unit) => unit.cautions.map((caution) => inUnit(unit.source, caution))),
     identicalFunctions: compared.filter(({ status }) => status === "identical").length,
     comparedFunctions: compared.length,
   };
@@ -392,8 +397,8 @@ function undefinedNames(piece: Piece): string[] {
     .flatMap(({ target }) => (isPieceTarget(target) ? [] : [target.symbol]));
 }
 
-function inUnit(source: string, problem: Problem): Problem {
-  return problem.message.startsWith(source)
+function inUnit<F extends Problem | Caution>(source: string, problem: F): F {
+  return problem.source !== undefined || problem.message.startsWith(source)
     ? problem
     : { ...problem, message: `${source}: ${problem.message}` };
 }
@@ -401,10 +406,9 @@ function inUnit(source: string, problem: Problem): Problem {
 function refuse(problems: readonly Problem[]): void {
   const [first, ...others] = problems;
   if (!first) return;
-  throw new RekernelError("refused", first.code, first.message, {
+  const place = first.source === undefined || first.message.includes(first.source) ? "" : `${first.source}: `;
+  throw new RekernelError("refused", first.code, place + first.message, {
     hint: first.hint,
-    ...(others.length > 0
-      ? { details: others.map(({ code, message, hint }) => `${code}: ${message} ${hint}`).join("\n") }
-      : {}),
+    ...(others.length > 0 ? { details: others.map(describeFinding).join("\n") } : {}),
   });
 }

@@ -1,7 +1,7 @@
 /** Decides how each outside reference of the module is bound: by the module loader, or by livepatch. */
 
-import type { Problem } from "./difference.ts";
-import { isBookkeeping } from "./difference.ts";
+import { isBookkeeping } from "./data-changes.ts";
+import type { Problem } from "./finding.ts";
 import type { Destination } from "./inclusion.ts";
 import type { FieldTarget, TargetCode, TargetSymbol, UnitMatch } from "./match.ts";
 import type { Piece, TableEntry } from "./object.ts";

@@ -4,7 +4,7 @@
  */
 import { R_X86_64_PC32 } from "../../formats/elf/constants.ts";
 import { loadInsteadOfRuntimeConstant } from "./arch/x86_64.ts";
-import type { Problem } from "./difference.ts";
+import type { Problem } from "./finding.ts";
 import type { Destination, IncludedPiece, IncludedReference } from "./inclusion.ts";
 import { isPieceTarget, type Piece } from "./object.ts";
 
