@@ -37,6 +37,9 @@ export function dataProblems(
       code: isInitData(before.section.name) ? "RK-INIT-CHANGE" : "RK-DATA-CHANGE",
       message: `The ${what} of ${before.name} (${before.section.name}) changes. The running kernel holds that data already, and others may use it.`,
       hint: "A live patch replaces functions, not live data: change it from a callback, use a shadow variable, or change the functions that read it.",
+      // Where the size changes, the patched code may reach behind the kernel's copy: nobody can vouch for that.
+      subject: what === "content" ? before.name : undefined,
+      section: before.section.name,
     });
   }
   return problems;

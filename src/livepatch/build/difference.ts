@@ -214,6 +214,8 @@ function initChange(piece: Piece): Problem {
     code: "RK-INIT-CHANGE",
     message: `${piece.name} changes, but it lies in ${piece.section.name}: it has run already and is gone, or runs only when the module is removed.`,
     hint: "Leave the change to __init and __exit code out of the live patch, or do its work in a callback.",
+    subject: piece.name,
+    section: piece.section.name,
   };
 }
 

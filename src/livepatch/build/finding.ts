@@ -9,7 +9,12 @@ interface Finding {
 }
 
 /** Why a change cannot be carried. */
-export interface Problem extends Finding {}
+export interface Problem extends Finding {
+  /** What changes, as an author names it: `struct foo`, a variable, a function. */
+  subject?: string | undefined;
+  /** The section that it lies in. */
+  section?: string | undefined;
+}
 
 /** What the author has to judge: the change can be carried, and may yet not do what it is meant to. Codes begin with RK-CAUTION-. */
 export interface Caution extends Finding {}
