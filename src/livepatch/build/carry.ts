@@ -8,12 +8,22 @@ import { type ChangedFunction, coldParent, type Difference } from "./difference.
 import type { Problem } from "./finding.ts";
 import { isPieceTarget, type Piece, type UnitObject } from "./object.ts";
 
-/** Livepatch redirects a function at its ftrace call (kernel/livepatch/patch.c): it needs one at its entry. */
+/**
+ * Livepatch redirects a function at its ftrace call (kernel/livepatch/patch.c): it needs one at its entry. Where objtool
+ * or recordmcount has made a NOP of the call already, the list of such places still names it.
+ */
 export function isHookable(piece: Piece): boolean {
-  const call = piece.references.find(
-    ({ target }) => !isPieceTarget(target) && target.symbol === fentrySymbol,
+  const isAtEntry = (offset: number) => offset >= piece.entry && offset - piece.entry <= maxFentryOffset;
+  return (
+    piece.references.some(
+      ({ target, offset }) =>
+        !isPieceTarget(target) && target.symbol === fentrySymbol && isAtEntry(offset - 1),
+    ) ||
+    piece.tableEntries.some(({ section, references }) => {
+      const place = section.name === "__mcount_loc" ? references[0]?.target : undefined;
+      return place !== undefined && isPieceTarget(place) && place.piece === piece && isAtEntry(place.addend);
+    })
   );
-  return call !== undefined && call.offset - 1 - piece.entry <= maxFentryOffset;
 }
 
 export interface Carried {

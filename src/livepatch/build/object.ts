@@ -156,7 +156,7 @@ class ObjectReader {
     if (role === "auxiliaryCode") return [];
     const isCode = role === "code" || role === "initCode";
     const symbols = (this.#symbolsOf.get(section.index) ?? [])
-      .filter((symbol) => (isCode ? symbol.type === STT_FUNC : true))
+      .filter((symbol) => (isCode ? symbol.type === STT_FUNC && !this.#isPadding(symbol) : true))
       .sort(
         (a, b) => Number(a.value - b.value) || preference(a) - preference(b) || (a.name < b.name ? -1 : 1),
       );
@@ -182,6 +182,18 @@ class ObjectReader {
       const end = isCode && size > 0 ? Math.min(start + size, next) : next;
       return newPiece(section, role, start, end, group, 0, isCode);
     });
+  }
+
+  /**
+   * Padding in front of a function may have a symbol of its own: `__pfx_` by objtool (CONFIG_PREFIX_SYMBOLS), `__cfi_`
+   * by clang (kCFI). It goes along with its function, whose name is the one that counts.
+   */
+  #isPadding(symbol: ElfSymbol): boolean {
+    const owner = /^__(?:pfx|cfi)_(.+)$/.exec(symbol.name)?.[1];
+    if (owner === undefined) return false;
+    return this.#symbolsOf
+      .get(symbol.shndx)!
+      .some(({ name, value }) => name === owner && value > symbol.value);
   }
 
   #splitAuxiliaryCode(): void {
