@@ -7,7 +7,6 @@ import { join } from "node:path";
 import { RekernelError } from "../src/core/errors.ts";
 import { runPipeline } from "../src/core/pipeline.ts";
 import type { WorkOptions } from "../src/core/progress.ts";
-import type { TargetKernel } from "../src/kernel/target.ts";
 import { roleOfFile } from "../src/livepatch/build/reach.ts";
 import type { KernelTrees } from "../src/livepatch/build/trees.ts";
 import { describeUnits, type Unit } from "../src/livepatch/build/units.ts";
@@ -19,16 +18,16 @@ export interface SourceChanges {
 }
 
 /**
- * Unpacks the C files and headers of a kernel's source package that can matter on x86.
+ * Unpacks the C files and headers of a kernel's source that can matter on x86.
  *
+ * @param tarball a .tar.xz, as the distribution's source packages hold
  * @param folder an empty folder; the source's top folder is left out
  */
-export async function unpackCode(target: TargetKernel, folder: string, options: WorkOptions): Promise<void> {
-  if (target.source.kind !== "tarball") throw new Error("the newer version's source must be a package");
+export async function unpackCode(tarball: string, folder: string, options: WorkOptions): Promise<void> {
   await mkdir(folder, { recursive: true });
   const excluded = ["Documentation", "samples", "scripts", "tools"].map((name) => `--exclude=*/${name}/*`);
   await runPipeline(
-    ["xz", "-dc", target.source.path],
+    ["xz", "-dc", "-T0", tarball],
     ["tar", "-x", "-C", folder, "--strip-components=1", ...excluded, "--wildcards", "*.c", "*.h"],
     options,
   );

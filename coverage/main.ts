@@ -12,7 +12,7 @@ import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { RekernelError } from "../src/core/errors.ts";
-import { availableKernels, targetKernel } from "../src/kernel/target.ts";
+import { type AvailableKernel, availableKernels, sourceTarball, targetKernel } from "../src/kernel/target.ts";
 import type { PatchTrial } from "../src/lab/patch-trial.ts";
 import { prepareTrees } from "../src/livepatch/build/trees.ts";
 import { buildFile, type FileResult, type Versions } from "./build.ts";
@@ -60,13 +60,16 @@ async function measure(): Promise<void> {
     return;
   }
   const options = { signal };
-  const [older, newer] = [await releaseOf(from), await releaseOf(to)];
-  say(`${from} is ${older}, ${to} is ${newer}`);
-  const target = await targetKernel(older, options);
+  const { release } = await kernelOf(from);
+  say(`${from} is ${release}`);
+  const target = await targetKernel(release, options);
+  // One release may come in several versions, and the cache may hold another than apt offers now.
+  if (target.packageVersion !== from) throw notOffered(from, [target.packageVersion ?? "another"]);
+  const newer = await sourceTarball(to, options);
   const trees = await prepareTrees(target, options);
   const after = join(folder, "after");
   say("Unpacking the newer source");
-  await unpackCode(await targetKernel(newer, options), after, options);
+  await unpackCode(newer, after, options);
   const changes = await sourceChanges(trees.pristine, after);
   const differing = changes.modified.filter((path) => path.endsWith(".c"));
   say(`${differing.length} C files differ; asking kbuild which of them it compiles`);
@@ -103,7 +106,7 @@ async function measure(): Promise<void> {
       loads.set(built[patches.findIndex((patch) => patch.name === name)]!.file, load);
   }
   const summary = summarize(results, loads);
-  const head = { from, to, release: older, seed, differing: differing.length, compiled: compiled.length };
+  const head = { from, to, release, seed, differing: differing.length, compiled: compiled.length };
   if (values.json) {
     const files = results.map(({ patch: _patch, ...result }) => ({
       ...result,
@@ -115,14 +118,23 @@ async function measure(): Promise<void> {
   if (summary.totals.failed > 0 || summary.totals.warnings > 0) process.exitCode = 1;
 }
 
-async function releaseOf(version: string): Promise<string> {
-  const known = await availableKernels({ signal });
-  const found = known.find((kernel) => kernel.version === version && kernel.flavour === values.flavour);
-  if (found) return found.release;
-  const versions = [...new Set(known.map((kernel) => kernel.version))].slice(0, 12);
-  throw new RekernelError("failed", "RK-TARGET-UNKNOWN", `apt offers no kernel of version ${version}.`, {
-    hint: `It offers ${versions.join(", ")}.`,
-  });
+async function kernelOf(version: string): Promise<AvailableKernel> {
+  const known = (await availableKernels({ signal })).filter((kernel) => kernel.flavour === values.flavour);
+  const found = known.find((kernel) => kernel.version === version);
+  if (found) return found;
+  throw notOffered(
+    version,
+    known.map((kernel) => kernel.version),
+  );
+}
+
+function notOffered(version: string, offered: readonly string[]): RekernelError {
+  return new RekernelError(
+    "failed",
+    "RK-TARGET-UNKNOWN",
+    `apt offers no ${values.flavour} kernel of version ${version}.`,
+    { hint: `It offers ${offered.length === 0 ? "none at all: run apt-get update" : offered.join(", ")}.` },
+  );
 }
 
 function line({ file, along, outcome, seconds, code, message, details }: FileResult): string {

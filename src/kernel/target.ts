@@ -78,18 +78,13 @@ export async function targetKernel(release: string, options: WorkOptions = {}): 
   const known = await readMeta(image);
   const offered = known ? undefined : await findImagePackage(release, options);
   const version = known?.version ?? offered!.version;
-  // The image may have been rebuilt without a change of its source (binNMU, "+b1"): the source has no such version.
-  const sourceVersion = version.replace(/\+b\d+$/, "");
-  const series = /^(?:\d+:)?(\d+\.\d+)/.exec(version)?.[1];
-  const sourceName = `linux-source-${series}`;
-  const source = join(await cacheFolder("sources"), `${sourceName}_${sourceVersion}`);
 
   const work: PackageFolder[] = [];
   if (offered) work.push(imageWork(release, image, offered, options));
   if (!(await isFolder(headers))) {
     const name = `linux-headers-${release}`;
     const found = (await offeredVersions([name], options)).find((one) => one.version === version);
-    if (!found) throw noSource(release, `${name} ${version}`);
+    if (!found) throw noSource(`kernel ${release}`, `${name} ${version}`);
     work.push({
       package: found,
       folder: headers,
@@ -102,31 +97,76 @@ export async function targetKernel(release: string, options: WorkOptions = {}): 
         ),
     });
   }
-  if (!(await isFolder(source))) {
-    const found = (await offeredVersions([sourceName], options)).find((one) => one.version === sourceVersion);
-    if (!found) throw noSource(release, `${sourceName} ${sourceVersion}`);
-    work.push({
-      package: found,
-      folder: source,
-      unpack: (deb, into) => unpackDeb(deb, into, ["./usr/src/*.tar.*"], options),
-    });
-  }
+  const source = await sourceFolder(version);
+  if (!(await isFolder(source.folder))) work.push(await sourceWork(source, `kernel ${release}`, options));
   await fetchPackages(work, options);
 
   const build = join(headers, "usr/src", `linux-headers-${release}`);
-  const tarball = (await readdir(join(source, "usr/src"))).find((file) => file.startsWith("linux-source-"));
-  if (tarball === undefined) throw damaged(source);
   const target: TargetKernel = {
     ...(await readBootable(release, image)),
     packageVersion: version,
     config: join(build, ".config"),
     symvers: join(build, "Module.symvers"),
     autoconf: join(build, "include/generated/autoconf.h"),
-    source: { kind: "tarball", path: join(source, "usr/src", tarball) },
+    source: { kind: "tarball", path: await tarballIn(source.folder) },
   };
   for (const path of [target.config, target.symvers, target.autoconf!])
     if (!(await isFile(path))) throw damaged(headers);
   return target;
+}
+
+/**
+ * The source of a kernel package's version alone, as the distribution's package has it.
+ *
+ * @param version of the package, for example `6.12.117-1~deb12u1`
+ * @returns path of the tar archive, in the cache
+ * @throws RekernelError RK-TARGET-NO-SOURCE (1) when the archive has no such source, RK-DOWNLOAD (1), RK-DISK-FULL (1)
+ */
+export async function sourceTarball(version: string, options: WorkOptions = {}): Promise<string> {
+  const source = await sourceFolder(version);
+  if (!(await isFolder(source.folder)))
+    await fetchPackages([await sourceWork(source, `version ${version}`, options)], options);
+  return tarballIn(source.folder);
+}
+
+interface SourceFolder {
+  name: string;
+  version: string;
+  folder: string;
+}
+
+async function sourceFolder(imageVersion: string): Promise<SourceFolder> {
+  // The image may have been rebuilt without a change of its source (binNMU, "+b1"): the source has no such version.
+  const version = imageVersion.replace(/\+b\d+$/, "");
+  const series = /^(?:\d+:)?(\d+\.\d+)/.exec(version)?.[1];
+  const name = `linux-source-${series}`;
+  return { name, version, folder: join(await cacheFolder("sources"), `${name}_${version}`) };
+}
+
+async function sourceWork(
+  { name, version, folder }: SourceFolder,
+  of: string,
+  options: WorkOptions,
+): Promise<PackageFolder> {
+  const offered = await offeredVersions([name], options);
+  const found = offered.find((one) => one.version === version);
+  if (!found)
+    throw noSource(
+      of,
+      `${name} ${version}`,
+      offered.map((one) => one.version),
+    );
+  return {
+    package: found,
+    folder,
+    unpack: (deb, into) => unpackDeb(deb, into, ["./usr/src/*.tar.*"], options),
+  };
+}
+
+async function tarballIn(folder: string): Promise<string> {
+  const tarball = (await readdir(join(folder, "usr/src"))).find((file) => file.startsWith("linux-source-"));
+  if (tarball === undefined) throw damaged(folder);
+  return join(folder, "usr/src", tarball);
 }
 
 /**
@@ -322,13 +362,14 @@ function damaged(folder: string): RekernelError {
   );
 }
 
-function noSource(release: string, what: string): RekernelError {
+function noSource(of: string, what: string, offered: readonly string[] = []): RekernelError {
   return new RekernelError(
     "failed",
     "RK-TARGET-NO-SOURCE",
-    `apt does not offer ${what}, which belongs to kernel ${release}.`,
+    `apt does not offer ${what}, which belongs to ${of}.`,
     {
       hint:
+        (offered.length > 0 ? `It offers the versions ${offered.join(", ")}. ` : "") +
         "The archive keeps the source of older kernels only for a while. Run apt-get update, choose a newer kernel, " +
         "or give --image, --config, --source, --symvers and --modules.",
     },
