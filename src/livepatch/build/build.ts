@@ -13,23 +13,17 @@ import { KernelModuleFile } from "../../kernel/module.ts";
 import { findModule, moduleName } from "../../kernel/modules-folder.ts";
 import { readSymvers } from "../../kernel/symvers.ts";
 import type { TargetKernel } from "../../kernel/target.ts";
+import { type AnalysedUnit, analyseUnit, mismatches, type PlanContext, withStockMatch } from "./analysis.ts";
 import { auditModule } from "./audit.ts";
 import type { Caution } from "./finding.ts";
 import { glueSource } from "./glue.ts";
 import { withKlpRelocations } from "./klp-relocations.ts";
 import { linkModule } from "./link.ts";
-import { matchUnit, type TargetCode } from "./match.ts";
+import type { TargetCode } from "./match.ts";
 import { readUnitObject } from "./object.ts";
 import type { SourcePatch } from "./patch.ts";
 import { applyPatches, makePatchedTree, type TouchedFile } from "./patched-tree.ts";
-import {
-  type AnalysedUnit,
-  analyseUnit,
-  type ModulePlan,
-  mismatches,
-  type PlanContext,
-  planModule,
-} from "./plan.ts";
+import { type ModulePlan, planModule } from "./plan.ts";
 import { unitsOfPatch } from "./reach.ts";
 import type { ExportedSymbol } from "./resolve.ts";
 import { moduleCode, vmlinuxCode } from "./target-code.ts";
@@ -234,32 +228,6 @@ async function analyse(
     analysed.push(result);
   }
   return analysed;
-}
-
-/** Takes a function as identical when the kernel's exact compile command makes what the target holds. */
-function withStockMatch(
-  unit: AnalysedUnit,
-  stock: ReturnType<typeof readUnitObject>,
-  context: PlanContext,
-): AnalysedUnit {
-  const stockMatch = matchUnit(stock, unit.module ?? context.vmlinux);
-  const byName = new Map([...stockMatch.functions.values()].map((match) => [match.piece.name, match]));
-  const functions = new Map(unit.match.functions);
-  const pieces = new Map(unit.match.pieces);
-  for (const [piece, match] of functions) {
-    const other = byName.get(piece.name);
-    if (match.status === "identical" || other?.status !== "identical" || !other.symbol) continue;
-    functions.set(piece, { piece, status: "identical", symbol: other.symbol });
-    pieces.set(piece, other.symbol.location - BigInt(piece.entry));
-  }
-  for (const [piece, location] of stockMatch.pieces) {
-    const own = piece.named ? unit.original.byName.get(piece.name) : undefined;
-    if (own && !pieces.has(own)) pieces.set(own, location + BigInt(piece.entry - own.entry));
-  }
-  return {
-    ...unit,
-    match: { functions, pieces, symbols: new Map([...stockMatch.symbols, ...unit.match.symbols]) },
-  };
 }
 
 function requireModule(unit: CompiledUnit, context: PlanContext): TargetCode {

@@ -1,0 +1,86 @@
+/** One unit of a patch: what changes in it, and whether its functions are the target's. Pure. */
+import { STB_WEAK } from "../../formats/elf/constants.ts";
+import { type Callback, callbacksOf } from "./callbacks.ts";
+import { carryThroughCallers } from "./carry.ts";
+import { type Difference, differenceOf } from "./difference.ts";
+import type { Caution } from "./finding.ts";
+import { type FunctionMatch, matchUnit, type TargetCode, type UnitMatch } from "./match.ts";
+import type { Piece, UnitObject } from "./object.ts";
+import type { ExportedSymbol } from "./resolve.ts";
+
+export interface PlanUnit {
+  source: string;
+  /** Undefined for vmlinux, else the module's code. */
+  module: TargetCode | undefined;
+  original: UnitObject;
+  patched: UnitObject;
+}
+
+export interface PlanContext {
+  vmlinux: TargetCode;
+  exports: ReadonlyMap<string, ExportedSymbol>;
+  moduleNamed(name: string): TargetCode | undefined;
+}
+
+export interface AnalysedUnit extends PlanUnit {
+  difference: Difference;
+  /** Changed functions that their callers bring along. */
+  carried: ReadonlySet<Piece>;
+  callbacks: readonly Callback[];
+  cautions: readonly Caution[];
+  match: UnitMatch;
+}
+
+const noMatch: UnitMatch = { functions: new Map(), pieces: new Map(), symbols: new Map() };
+
+export function analyseUnit(unit: PlanUnit, context: PlanContext): AnalysedUnit {
+  const { difference, carried, problems } = carryThroughCallers(
+    differenceOf(unit.original, unit.patched),
+    unit.original,
+    unit.patched,
+  );
+  const callbacks = callbacksOf(unit.patched);
+  const bringsSomething =
+    difference.changed.length > 0 || difference.newFunctions.length > 0 || callbacks.length > 0;
+  return {
+    ...unit,
+    difference: { ...difference, problems: [...difference.problems, ...problems] },
+    carried,
+    callbacks,
+    cautions: [],
+    // Most units that a header reaches come out unchanged: nothing of theirs has to be found in the target.
+    match: bringsSomething ? matchUnit(unit.original, unit.module ?? context.vmlinux) : noMatch,
+  };
+}
+
+/** Functions of the unit that are not the target's, weak ones that another object overrides aside. */
+export function mismatches(unit: AnalysedUnit): FunctionMatch[] {
+  const changed = new Set(unit.difference.changed.map((change) => change.original));
+  return [...unit.match.functions.values()].filter(
+    ({ status, piece }) =>
+      status !== "identical" &&
+      (changed.has(piece) || (status !== "ambiguous" && piece.symbols[0]?.bind !== STB_WEAK)),
+  );
+}
+
+/** Takes a function as identical when the kernel's exact compile command makes what the target holds. */
+export function withStockMatch(unit: AnalysedUnit, stock: UnitObject, context: PlanContext): AnalysedUnit {
+  const stockMatch = matchUnit(stock, unit.module ?? context.vmlinux);
+  const byName = new Map([...stockMatch.functions.values()].map((match) => [match.piece.name, match]));
+  const functions = new Map(unit.match.functions);
+  const pieces = new Map(unit.match.pieces);
+  for (const [piece, match] of functions) {
+    const other = byName.get(piece.name);
+    if (match.status === "identical" || other?.status !== "identical" || !other.symbol) continue;
+    functions.set(piece, { piece, status: "identical", symbol: other.symbol });
+    pieces.set(piece, other.symbol.location - BigInt(piece.entry));
+  }
+  for (const [piece, location] of stockMatch.pieces) {
+    const own = piece.named ? unit.original.byName.get(piece.name) : undefined;
+    if (own && !pieces.has(own)) pieces.set(own, location + BigInt(piece.entry - own.entry));
+  }
+  return {
+    ...unit,
+    match: { functions, pieces, symbols: new Map([...stockMatch.symbols, ...unit.match.symbols]) },
+  };
+}
