@@ -3,6 +3,7 @@ import { STB_WEAK } from "../../formats/elf/constants.ts";
 import { type Callback, callbacksOf } from "./callbacks.ts";
 import { carryThroughCallers } from "./carry.ts";
 import { type Difference, differenceOf } from "./difference.ts";
+import { type Directive, directivesOf, withoutIgnored } from "./directives.ts";
 import type { Caution } from "./finding.ts";
 import { type FunctionMatch, matchUnit, type TargetCode, type UnitMatch } from "./match.ts";
 import type { Piece, UnitObject } from "./object.ts";
@@ -27,6 +28,9 @@ export interface AnalysedUnit extends PlanUnit {
   /** Changed functions that their callers bring along. */
   carried: ReadonlySet<Piece>;
   callbacks: readonly Callback[];
+  /** What the patch's author decided about differences, and what of that applied already, as texts. */
+  directives: readonly Directive[];
+  used: ReadonlySet<string>;
   cautions: readonly Caution[];
   match: UnitMatch;
 }
@@ -34,11 +38,9 @@ export interface AnalysedUnit extends PlanUnit {
 const noMatch: UnitMatch = { functions: new Map(), pieces: new Map(), symbols: new Map() };
 
 export function analyseUnit(unit: PlanUnit, context: PlanContext): AnalysedUnit {
-  const { difference, carried, problems } = carryThroughCallers(
-    differenceOf(unit.original, unit.patched),
-    unit.original,
-    unit.patched,
-  );
+  const directives = directivesOf(unit.patched);
+  const { used, cautions, ...kept } = withoutIgnored(differenceOf(unit.original, unit.patched), directives);
+  const { difference, carried, problems } = carryThroughCallers(kept.difference, unit.original, unit.patched);
   const callbacks = callbacksOf(unit.patched);
   const bringsSomething =
     difference.changed.length > 0 || difference.newFunctions.length > 0 || callbacks.length > 0;
@@ -47,7 +49,9 @@ export function analyseUnit(unit: PlanUnit, context: PlanContext): AnalysedUnit 
     difference: { ...difference, problems: [...difference.problems, ...problems] },
     carried,
     callbacks,
-    cautions: [],
+    directives,
+    used,
+    cautions,
     // Most units that a header reaches come out unchanged: nothing of theirs has to be found in the target.
     match: bringsSomething ? matchUnit(unit.original, unit.module ?? context.vmlinux) : noMatch,
   };

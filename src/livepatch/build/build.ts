@@ -15,6 +15,7 @@ import { readSymvers } from "../../kernel/symvers.ts";
 import type { TargetKernel } from "../../kernel/target.ts";
 import { type AnalysedUnit, analyseUnit, mismatches, type PlanContext, withStockMatch } from "./analysis.ts";
 import { auditModule } from "./audit.ts";
+import { type CompiledUnit, compileUnits } from "./compile.ts";
 import type { Caution } from "./finding.ts";
 import { glueSource } from "./glue.ts";
 import { withKlpRelocations } from "./klp-relocations.ts";
@@ -29,7 +30,6 @@ import type { ExportedSymbol } from "./resolve.ts";
 import { moduleCode, vmlinuxCode } from "./target-code.ts";
 import { type KernelTrees, prepareTrees } from "./trees.ts";
 import { changedTypes } from "./type-changes.ts";
-import { type CompiledUnit, compileUnits } from "./units.ts";
 
 export interface BuildOptions extends WorkOptions {
   target: TargetKernel;
@@ -125,6 +125,7 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
         glue: glueSource(plan.objects, {
           description: `Live patch for ${target.release}: ${options.patches.map((patch) => basename(patch.name)).join(", ")}`,
           replace: options.replace ?? false,
+          states: plan.states,
           namespaces: plan.namespaces,
           quotedNamespaces: atLeast(target.release, 6, 13),
         }),

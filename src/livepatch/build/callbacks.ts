@@ -12,30 +12,6 @@ export interface Callback {
   function: Piece;
 }
 
-/** Where {@link authorHeader} is found: `#include <rekernel/livepatch.h>`. */
-export const authorHeaderPath = "rekernel/livepatch.h";
-
-/** What authors of patches include. Shadow variables are the kernel's own: klp_shadow_alloc() and its siblings. */
-export const authorHeader = `/* SPDX-License-Identifier: GPL-2.0 */
-#ifndef _REKERNEL_LIVEPATCH_H
-#define _REKERNEL_LIVEPATCH_H
-
-#include <linux/livepatch.h>
-
-#define __REKERNEL_CALLBACK(kind, type, function) \\
-	static type (*const __rekernel_##kind)(struct klp_object *obj) \\
-	__used __section(".rekernel.callbacks") = (function)
-
-/* int function(struct klp_object *obj): an error keeps the patch from being loaded. */
-#define REKERNEL_PRE_PATCH(function) __REKERNEL_CALLBACK(pre_patch, int, function)
-/* void function(struct klp_object *obj) */
-#define REKERNEL_POST_PATCH(function) __REKERNEL_CALLBACK(post_patch, void, function)
-#define REKERNEL_PRE_UNPATCH(function) __REKERNEL_CALLBACK(pre_unpatch, void, function)
-#define REKERNEL_POST_UNPATCH(function) __REKERNEL_CALLBACK(post_unpatch, void, function)
-
-#endif
-`;
-
 /** The callbacks that a unit declares, in the order of their kinds. */
 export function callbacksOf(patched: UnitObject): Callback[] {
   return callbackKinds.flatMap((kind) => {

@@ -1,4 +1,5 @@
 import type { CallbackKind } from "./callbacks.ts";
+import type { SystemState } from "./states.ts";
 
 /** The C source that describes the patch to the kernel (include/linux/livepatch.h). */
 
@@ -22,6 +23,8 @@ export interface GlueOptions {
   description: string;
   /** Atomic replace: take back every live patch that is loaded before. */
   replace: boolean;
+  /** What of the system the patch changes, in struct klp_state (Linux 5.4). */
+  states: readonly SystemState[];
   /** Export namespaces of the symbols that the module refers to. */
   namespaces: readonly string[];
   /** MODULE_IMPORT_NS takes a string since 6.13, a bare word before. */
@@ -49,6 +52,9 @@ ${functions.map(({ oldName, newFunction, sympos }) => `\t{ .old_name = ${cString
       .join("");
     return `\t{ ${name}.funcs = functions_${index}${calls} },`;
   });
+  const states = options.states
+    .map(({ id, version }) => `\t{ .id = ${id}UL, .version = ${version}U },\n`)
+    .join("");
   return `// SPDX-License-Identifier: GPL-2.0
 #include <linux/livepatch.h>
 #include <linux/module.h>
@@ -61,12 +67,11 @@ static struct klp_object objects[] = {
 ${entries.join("\n")}
 \t{ }
 };
-
+${states === "" ? "" : `\nstatic struct klp_state states[] = {\n${states}\t{ }\n};\n`}
 static struct klp_patch patch = {
 \t.mod = THIS_MODULE,
 \t.objs = objects,
-\t.replace = ${options.replace},
-};
+${states === "" ? "" : "\t.states = states,\n"}${options.replace ? "\t.replace = true,\n" : ""}};
 
 static int __init livepatch_init(void)
 {

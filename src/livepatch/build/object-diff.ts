@@ -1,6 +1,7 @@
 /** The difference of two objects by itself, with no kernel at hand: for people who compare it with other tools. */
 import { carryThroughCallers, isHookable } from "./carry.ts";
 import { differenceOf } from "./difference.ts";
+import { directivesOf, withoutAccepted, withoutIgnored } from "./directives.ts";
 import type { Caution } from "./finding.ts";
 import { includedPieces } from "./inclusion.ts";
 import { readUnitObject, type UnitObject } from "./object.ts";
@@ -30,7 +31,7 @@ export interface ObjectDiff {
 /**
  * @param original an ELF64 x86-64 relocatable object, compiled with -ffunction-sections -fdata-sections
  * @param patched the same unit, compiled the same way from the patched source
- * @throws RekernelError RK-BAD-ELF, RK-BAD-OBJECT (1)
+ * @throws RekernelError RK-BAD-ELF, RK-BAD-OBJECT, RK-AUTHOR-MACRO (1)
  */
 export function diffObjects(
   original: Uint8Array,
@@ -39,13 +40,15 @@ export function diffObjects(
 ): ObjectDiff {
   const before = readUnitObject(original, names.original);
   const after = readUnitObject(patched, names.patched);
-  const plain = differenceOf(before, after);
+  const directives = directivesOf(after);
+  const kept = withoutIgnored(differenceOf(before, after), directives);
+  const plain = kept.difference;
   // An object that was compiled without the tracer says nothing about what ftrace can hook.
   const carried = isTraced(before)
     ? carryThroughCallers(plain, before, after)
     : { difference: plain, carried: new Set<never>(), problems: [] };
   const { difference } = carried;
-  const problems = [...difference.problems, ...carried.problems];
+  const { problems, cautions } = withoutAccepted([...difference.problems, ...carried.problems], directives);
   const included =
     difference.changed.length > 0
       ? includedPieces(difference, after, () => true, new Map(), carried.carried)
@@ -60,7 +63,7 @@ export function diffObjects(
       ...difference.changed.map(({ patched: piece, reason }) => ({ name: piece.name, reason })),
       ...problems.map(({ code, message, hint, source }) => ({ code, reason: message, hint, source })),
     ],
-    cautions: [],
+    cautions: [...kept.cautions, ...cautions],
     included: included.map(({ piece, reason, tableEntries }) => {
       const tables: Record<string, number> = {};
       for (const { section } of tableEntries) tables[section.name] = (tables[section.name] ?? 0) + 1;

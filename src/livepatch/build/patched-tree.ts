@@ -15,7 +15,7 @@ import { dirname, join, normalize } from "node:path";
 import { hasErrno, RekernelError } from "../../core/errors.ts";
 import { writeError } from "../../core/files.ts";
 import { applyToFile, joinLines, type SourceLine, sourceLines } from "./apply.ts";
-import { authorHeader, authorHeaderPath } from "./callbacks.ts";
+import { authorHeader, authorHeaderPath } from "./author-header.ts";
 import { withLineDirectives } from "./line-directives.ts";
 import { patchedPaths, type SourcePatch } from "./patch.ts";
 import type { KernelTrees } from "./trees.ts";

@@ -3,6 +3,7 @@ import { RekernelError } from "../../core/errors.ts";
 import { STB_GLOBAL } from "../../formats/elf/constants.ts";
 import type { AnalysedUnit, PlanContext } from "./analysis.ts";
 import { bindUnit } from "./bind.ts";
+import { withAnswers } from "./directives.ts";
 import type { Caution } from "./finding.ts";
 import type { GlueObject } from "./glue.ts";
 import { type Destination, type IncludedPiece, includedPieces } from "./inclusion.ts";
@@ -10,6 +11,7 @@ import { isPieceTarget, type Piece } from "./object.ts";
 import { KlpSymbolNames, unitOutputObject } from "./output.ts";
 import { inUnit, mismatchProblems, refuse, unknownTableProblems } from "./refusal.ts";
 import { withRuntimeConstants } from "./runtime-constants.ts";
+import { type SystemState, statesOf } from "./states.ts";
 
 /** A function that the module replaces. */
 export interface PlannedFunction {
@@ -39,15 +41,17 @@ export interface ModulePlan {
   aliases: ReadonlySet<string>;
   namespaces: readonly string[];
   cautions: readonly Caution[];
+  states: readonly SystemState[];
   /** Functions of the touched units that are byte for byte the target's. */
   identicalFunctions: number;
   comparedFunctions: number;
 }
 
 /**
- * @throws RekernelError RK-NO-FUNCTIONAL-CHANGE (3); refused (4) with the first problem's code and all problems as details
+ * @throws RekernelError RK-AUTHOR-MACRO (1); RK-NO-FUNCTIONAL-CHANGE (3); refused (4) with the first problem's code and all problems as details
  */
-export function planModule(units: readonly AnalysedUnit[], context: PlanContext): ModulePlan {
+export function planModule(analysed: readonly AnalysedUnit[], context: PlanContext): ModulePlan {
+  const units = withAnswers(analysed);
   refuse(units.flatMap((unit) => unit.difference.problems.map((problem) => inUnit(unit.source, problem))));
   const neededNames = new Set(units.flatMap((unit) => unit.patched.pieces.flatMap(undefinedNames)));
   const isNewGlobal = (unit: AnalysedUnit, piece: Piece) =>
@@ -164,6 +168,7 @@ export function planModule(units: readonly AnalysedUnit[], context: PlanContext)
         ),
       ),
     ].sort(),
+    states: statesOf(units),
     cautions: units.flatMap((unit) => unit.cautions.map((caution) => inUnit(unit.source, caution))),
     identicalFunctions: compared.filter(({ status }) => status === "identical").length,
     comparedFunctions: compared.length,
