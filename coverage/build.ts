@@ -130,8 +130,8 @@ async function missingFiles(
 ): Promise<WantedFile[]> {
   const { changes } = versions;
   if (error.code === "RK-SYMBOL-UNKNOWN") {
-    const name = /refers to (\w+), which/.exec(error.message)?.[1];
-    return name === undefined ? [] : await newlyDefining(name, versions);
+    const names = [...`${error.message}\n${error.details ?? ""}`.matchAll(/refers to (\w+), which/g)];
+    return newlyDefining([...new Set(names.map((match) => match[1]!))], versions);
   }
   if (error.code !== "RK-COMPILE-ERROR") return [];
   const details = `${error.message}\n${error.details ?? ""}`;
@@ -195,17 +195,31 @@ async function headersOf(
   );
 }
 
-/** C files that define a function or variable of that name in the newer version, and not before. */
-async function newlyDefining(name: string, { trees, after, changes }: Versions): Promise<WantedFile[]> {
-  const word = new RegExp(`\\b${name}\\b`);
-  const definition = new RegExp(`^[A-Za-z_][^;\\n]*\\b${name}\\b[^;\\n]*$`, "m");
+/** C files that define one of these names for others in the newer version, and did not before. */
+async function newlyDefining(
+  names: readonly string[],
+  { trees, after, changes }: Versions,
+): Promise<WantedFile[]> {
   const found: WantedFile[] = [];
   for (const path of changes.modified) {
     if (!path.endsWith(".c")) continue;
-    if (!definition.test(await readFile(join(after, path), "latin1"))) continue;
-    if (!word.test(await readFile(join(trees.pristine, path), "latin1"))) found.push({ path });
+    const now = await readFile(join(after, path), "latin1");
+    const defined = names.filter((name) => definesGlobally(now, name));
+    if (defined.length === 0) continue;
+    const before = await readFile(join(trees.pristine, path), "latin1");
+    if (defined.some((name) => !definesGlobally(before, name))) found.push({ path });
   }
   return found;
+}
+
+/** Whether a line at the margin may begin a definition of the name that other files see. */
+export function definesGlobally(text: string, name: string): boolean {
+  // The type may stand alone on the line before.
+  const definition = new RegExp(`^(.*\\n)?((?:[A-Za-z_][^;\\n]*)?\\b${name}\\b[^;\\n]*)$`, "gm");
+  return [...text.matchAll(definition)].some(
+    ([, before = "", line = ""]) =>
+      !/^\s|^[#*/]/.test(line) && !/\bstatic\b/.test(line) && !/^static\b[^;{}]*$/.test(before),
+  );
 }
 
 function secondsSince(started: number): number {
