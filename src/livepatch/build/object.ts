@@ -6,9 +6,9 @@ import { RekernelError } from "../../core/errors.ts";
 import {
   EM_X86_64,
   ET_REL,
+  SHF_EXECINSTR,
   SHF_MERGE,
   SHF_STRINGS,
-  SHN_ABS,
   SHN_LORESERVE,
   SHN_UNDEF,
   STB_LOCAL,
@@ -25,7 +25,8 @@ import {
   readElf,
 } from "../../formats/elf/read.ts";
 import { bytesFromFieldToNextInstruction, isBranchField, relocationKind } from "./arch/x86_64.ts";
-import { type SectionRole, sectionRole } from "./sections.ts";
+import { isHintForObjtool, type SectionRole, sectionRole } from "./sections.ts";
+import { entrySize } from "./table-entries.ts";
 
 /** A range of a section that is kept or left as a whole. */
 export interface Piece {
@@ -80,6 +81,7 @@ export function isPieceTarget(target: PieceTarget | SymbolTarget): target is Pie
 export interface TableEntry {
   section: ElfSection;
   start: number;
+  /** Of the last entry this may lie behind the section's end, where the next one would begin. */
   end: number;
   references: readonly Reference[];
 }
@@ -113,6 +115,7 @@ class ObjectReader {
   readonly #symbolsOf = new Map<number, ElfSymbol[]>();
   readonly #piecesOf = new Map<number, Piece[]>();
   readonly #relocations = new Map<number, ElfRelocation[]>();
+  readonly #roles: readonly SectionRole[];
 
   constructor(elf: ElfFile) {
     this.#elf = elf;
@@ -120,18 +123,24 @@ class ObjectReader {
     if (elf.header.machine !== EM_X86_64)
       throw badObject(elf.name, `it is for another architecture (ELF machine ${elf.header.machine})`);
     if (elf.symbols.length === 0) throw badObject(elf.name, "it has no symbol table");
-  }
-
-  read(): UnitObject {
-    for (const symbol of this.#elf.symbols) {
+    for (const symbol of elf.symbols) {
       if (symbol.type === STT_SECTION || symbol.type === STT_FILE) continue;
       if (symbol.shndx === SHN_UNDEF || symbol.shndx >= SHN_LORESERVE) continue;
       append(this.#symbolsOf, symbol.shndx, symbol);
     }
+    this.#roles = elf.sections.map((section) => {
+      const role = sectionRole(section);
+      // Code that belongs to functions elsewhere: .text..refcount of 4.14 to 4.20, cold parts by old compilers.
+      const hasFunctions = this.#symbolsOf.get(section.index)?.some(({ type }) => type === STT_FUNC);
+      return role === "code" && !hasFunctions ? "auxiliaryCode" : role;
+    });
+  }
+
+  read(): UnitObject {
     const pieces: Piece[] = [];
     const tables = new Map<string, ElfSection>();
     for (const section of this.#elf.sections) {
-      const role = sectionRole(section);
+      const role = this.#roles[section.index]!;
       if (role === "ignored") continue;
       this.#relocations.set(section.index, sortedByOffset(this.#elf.relocationsOf(section)));
       if (role === "table") tables.set(section.name, section);
@@ -207,7 +216,7 @@ class ObjectReader {
           symbol.shndx === SHN_UNDEF ||
           symbol.shndx >= SHN_LORESERVE ||
           !target ||
-          sectionRole(target) !== "auxiliaryCode"
+          this.#roles[target.index] !== "auxiliaryCode"
         )
           continue;
         const set = cuts.get(target.index) ?? new Set([0]);
@@ -216,7 +225,7 @@ class ObjectReader {
       }
     }
     for (const section of this.#elf.sections) {
-      if (sectionRole(section) !== "auxiliaryCode" || section.size === 0) continue;
+      if (this.#roles[section.index] !== "auxiliaryCode" || section.size === 0) continue;
       const starts = [...(cuts.get(section.index) ?? [0])]
         .filter((at) => at >= 0 && at < section.size)
         .sort((a, b) => a - b);
@@ -232,7 +241,7 @@ class ObjectReader {
   /** Offset, in the section of `symbol`, of the place that a relocation points to. */
   #pointedOffset(section: ElfSection, relocation: ElfRelocation, symbol: ElfSymbol): number {
     const base = Number(symbol.value) + relocation.addend;
-    const role = sectionRole(section);
+    const role = this.#roles[section.index];
     const inCode = role === "code" || role === "initCode" || role === "auxiliaryCode";
     if (!inCode || !relocationKind(relocation.type)?.pcRelative) return base;
     return base + bytesFromFieldToNextInstruction(section.data, relocation.offset);
@@ -261,17 +270,16 @@ class ObjectReader {
     if (relocation.offset + kind.sizeBytes > section.size)
       throw badObject(this.#elf.name, `a relocation runs over the end of ${section.name}`);
     const symbol = this.#elf.symbols[relocation.symbol]!;
-    const role = sectionRole(section);
+    const role = this.#roles[section.index];
     const isCode = role === "code" || role === "initCode" || role === "auxiliaryCode";
     const branch = isCode && kind.pcRelative && isBranchField(section.data, relocation.offset);
     const at = { offset: relocation.offset - start, type: relocation.type, branch };
-    if (symbol.shndx === SHN_UNDEF)
+    // The null symbol, absolute and common ones lie in no section either: their name is all there is to know.
+    if (symbol.shndx === SHN_UNDEF || symbol.shndx >= SHN_LORESERVE)
       return {
         ...at,
         target: { symbol: symbol.name, weak: symbol.bind === STB_WEAK, addend: relocation.addend },
       };
-    if (symbol.shndx === SHN_ABS || symbol.shndx >= SHN_LORESERVE)
-      throw badObject(this.#elf.name, `${section.name} refers to ${symbol.name}, which lies in no section`);
     const pointed = this.#pointedOffset(section, relocation, symbol);
     const piece = this.#pieceAt(symbol.shndx, symbol, pointed);
     if (!piece) return undefined;
@@ -302,7 +310,11 @@ class ObjectReader {
   #assignEntries(table: ElfSection): void {
     const relocations = this.#relocations.get(table.index) ?? [];
     if (table.data.length < table.size) throw badObject(this.#elf.name, `${table.name} has no content`);
-    const stride = entrySize(table, relocations);
+    const stride = entrySize(table, relocations, ({ symbol }) => {
+      const target = this.#elf.sections[this.#elf.symbols[symbol]!.shndx];
+      return target !== undefined && (target.flags & SHF_EXECINSTR) !== 0;
+    });
+    if (stride === undefined && isHintForObjtool(table.name)) return;
     if (stride === undefined)
       throw badObject(this.#elf.name, `the entries of ${table.name} have no regular size`);
     for (let start = 0; start < table.size; start += stride) {
@@ -323,34 +335,6 @@ export function isCodeRole(role: SectionRole): boolean {
 /** The bytes of a piece; NOBITS data reads as empty. */
 export function pieceBytes(piece: Pick<Piece, "section" | "start" | "end">): Uint8Array {
   return piece.section.data.subarray(piece.start, piece.end);
-}
-
-/**
- * Size of a table's entries: what the section header says, else the shortest period in which its
- * relocations repeat. Every entry of these tables begins with a relocation of the same shape.
- */
-export function entrySize(
-  table: Pick<ElfSection, "size" | "entsize">,
-  relocations: readonly ElfRelocation[],
-): number | undefined {
-  if (table.entsize > 1 && table.size % table.entsize === 0) return table.entsize;
-  if (table.size === 0) return 1;
-  if (relocations.length === 0) return table.size;
-  for (let perEntry = 1; perEntry <= relocations.length; perEntry++) {
-    if (relocations.length % perEntry !== 0) continue;
-    const count = relocations.length / perEntry;
-    if (table.size % count !== 0) continue;
-    const size = table.size / count;
-    const regular = relocations.every((relocation, index) => {
-      const entry = Math.floor(index / perEntry);
-      return (
-        relocation.offset - entry * size === relocations[index % perEntry]!.offset &&
-        relocation.type === relocations[index % perEntry]!.type
-      );
-    });
-    if (regular) return size;
-  }
-  return undefined;
 }
 
 function newPiece(

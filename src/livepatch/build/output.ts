@@ -225,8 +225,10 @@ export function unitOutputObject(unit: UnitOutput, names: KlpSymbolNames): Uint8
             : relocation(reference, table.size),
         ),
       );
-      table.parts.push(pieceBytes(entry));
-      table.size += entry.end - entry.start;
+      const bytes = new Uint8Array(entry.end - entry.start);
+      bytes.set(pieceBytes(entry));
+      table.parts.push(bytes);
+      table.size += bytes.length;
     }
   for (const { from, parts, size, relocations } of tables.values())
     addSection(from, Buffer.concat(parts), size, Math.max(from.addralign, 1)).section.relocations.push(

@@ -52,7 +52,7 @@ const runtimeConstants = /^runtime_(ptr|shift)_/;
 const ignored = [
   // Lists of functions by their address, read once at boot.
   /^_kprobe_blacklist$|^_error_injection_whitelist$/,
-  /^\.discard\.(addressable|ksym|sym)/,
+  /^\.discard(_|$)|^\.discard\.(addressable|ksym|sym)/,
   /^\.(comment|note|debug|stab|gnu|llvm|symtab|strtab|shstrtab|rela|modinfo|export_symbol)/,
   /^__patchable_function_entries$/,
   /^__(ksymtab|kcrctab)/,
@@ -63,12 +63,17 @@ const ignored = [
 export function sectionRole(section: Pick<ElfSection, "name" | "flags">): SectionRole {
   const { name, flags } = section;
   if (remadeByObjtool.has(name) || ignored.some((pattern) => pattern.test(name))) return "ignored";
-  if (tables.has(name) || name.startsWith(".discard.") || runtimeConstants.test(name)) return "table";
+  if (tables.has(name) || isHintForObjtool(name) || runtimeConstants.test(name)) return "table";
   if (!(flags & SHF_ALLOC)) return "ignored";
   if (auxiliaryCode.has(name)) return "auxiliaryCode";
   if (flags & SHF_EXECINSTR) return /^\.(init|exit|head)\.text/.test(name) ? "initCode" : "code";
   if (/^\.(data\.)?rel\.ro|^\.data\.rel\.ro/.test(name)) return "readOnlyData";
   return flags & SHF_WRITE ? "data" : "readOnlyData";
+}
+
+/** Tables that objtool reads and the linker drops: they say nothing that the code itself does not. */
+export function isHintForObjtool(name: string): boolean {
+  return name.startsWith(".discard.");
 }
 
 /** Data that exists only while the kernel boots or a module initialises. */
