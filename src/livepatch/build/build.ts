@@ -119,7 +119,7 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
     const linkStarted = performance.now();
     const linked = await runStep(options, "module", `Link ${name}.ko`, () =>
       linkModule({
-        tree: trees.pristine,
+        tree: trees.kernel,
         makeArgs: trees.makeArgs,
         name,
         glue: glueSource(plan.objects, {

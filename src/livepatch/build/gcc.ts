@@ -11,7 +11,7 @@ import type { Unit } from "./units.ts";
 /** Tells apart what is kept of a unit: by how it is compiled. */
 export function keyOf(unit: Unit, extra: readonly string[]): string {
   return createHash("sha256")
-    .update(JSON.stringify([unit.command, extra]))
+    .update(JSON.stringify([unit.command, extra, ...(unit.identity === undefined ? [] : [unit.identity])]))
     .digest("hex")
     .slice(0, 12);
 }

@@ -214,7 +214,11 @@ class PatchParser {
  * @param exists whether the tree has a file
  * @throws RekernelError RK-PATCH-DOES-NOT-APPLY (1)
  */
-export function patchedPaths(patch: SourcePatch, exists: (path: string) => boolean): string[] {
+export function patchedPaths(
+  patch: SourcePatch,
+  exists: (path: string) => boolean,
+  modules: readonly { folder: string }[] = [],
+): string[] {
   const strip = (path: string, level: number): string => path.split("/").slice(level).join("/");
   const created = new Set<string>();
   for (const level of [1, 0]) {
@@ -237,7 +241,9 @@ export function patchedPaths(patch: SourcePatch, exists: (path: string) => boole
     "RK-PATCH-DOES-NOT-APPLY",
     missing === undefined
       ? `${patch.name}: its file names do not fit the source tree, neither as they are nor with the first folder left out.`
-      : `${patch.name}: the source tree has no file ${strip(missing, 1)}.`,
-    { hint: "Make the patch at the top of the kernel's source tree, with git diff or diff -u." },
+      : `${patch.name}: ${["the source tree", ...modules.map(({ folder }) => folder)].join(" and ")} ${modules.length > 0 ? "have" : "has"} no file ${strip(missing, 1)}.`,
+    {
+      hint: `Make the patch at the top of the ${modules.length > 0 ? "module's source or of the " : ""}kernel's source tree, with git diff or diff -u.`,
+    },
   );
 }

@@ -34,9 +34,11 @@ export interface TouchedFile {
 }
 
 /**
- * Applies patches one after the other to the pristine source, in memory.
+ * Applies patches one after the other to the pristine source, in memory. The files of one patch are all of one source:
+ * of an out-of-tree module that has them, else of the kernel.
  *
- * @throws RekernelError RK-PATCH-DOES-NOT-APPLY (1), RK-NO-FUNCTIONAL-CHANGE (3) when they undo each other
+ * @throws RekernelError RK-PATCH-DOES-NOT-APPLY (1), RK-NO-FUNCTIONAL-CHANGE (3) when they undo each other,
+ *   RK-PATCH-AMBIGUOUS (2) when several module sources have its files
  */
 export async function applyPatches(
   trees: KernelTrees,
@@ -54,19 +56,37 @@ export async function applyPatches(
     state.set(path, loaded);
     return loaded;
   };
-  for (const patch of patches) {
+  const pathsBelow = async (patch: SourcePatch, root: string): Promise<string[]> => {
     const present = new Set<string>();
     for (const file of patch.files)
       for (const written of [file.oldPath, file.newPath])
         for (const level of [0, 1]) {
           const path = written?.split("/").slice(level).join("/");
           if (!path) continue;
-          const known = state.get(path);
-          if (known ? known.lines !== undefined : await isThere(join(trees.pristine, path)))
+          const known = state.get(root + path);
+          if (known ? known.lines !== undefined : await isThere(join(trees.pristine, root, path)))
             present.add(path);
-          if (await isThere(join(trees.pristine, dirname(path)))) present.add(dirname(path));
+          if (await isThere(join(trees.pristine, root, dirname(path)))) present.add(dirname(path));
         }
-    const paths = patchedPaths(patch, (path) => present.has(path));
+    return patchedPaths(patch, (path) => present.has(path), trees.modules).map((path) => root + path);
+  };
+  for (const patch of patches) {
+    const inModules: string[][] = [];
+    for (const { name } of trees.modules) {
+      const paths = await pathsBelow(patch, `${name}/`).catch((error: unknown) => {
+        if (error instanceof RekernelError && error.code === "RK-PATCH-DOES-NOT-APPLY") return undefined;
+        throw error;
+      });
+      if (paths) inModules.push(paths);
+    }
+    if (inModules.length > 1)
+      throw new RekernelError(
+        "usage",
+        "RK-PATCH-AMBIGUOUS",
+        `${patch.name} fits several module sources: ${inModules.map(([first]) => first).join(", ")}.`,
+        { hint: "Build a live patch for each module source by itself." },
+      );
+    const paths = inModules[0] ?? (await pathsBelow(patch, ""));
     for (const [i, file] of patch.files.entries()) {
       const path = paths[i]!;
       const one = await load(path);
@@ -143,6 +163,10 @@ export async function makePatchedTree(
   const real = new Map<string, Promise<void>>();
   let changes = 0;
   const byPath = new Map(touched.map((file) => [file.path, file]));
+  // By their real paths: the trees may be made of links themselves.
+  const pristineFiles = Promise.all(
+    touched.map(({ path }) => realpath(join(trees.pristine, path)).catch(() => undefined)),
+  ).then((paths) => new Set(paths));
 
   const makeRealFolder = (path: string): Promise<void> => {
     const known = real.get(path);
@@ -206,10 +230,7 @@ export async function makePatchedTree(
       const missed: string[] = [];
       for (const file of files) {
         const path = await realpath(join(root, file)).catch(() => "");
-        const inside = path.startsWith(`${trees.pristine}/`)
-          ? path.slice(trees.pristine.length + 1)
-          : undefined;
-        if (inside !== undefined && byPath.has(inside)) missed.push(file);
+        if ((await pristineFiles).has(path)) missed.push(file);
       }
       return missed;
     },

@@ -7,7 +7,7 @@ import { withLock } from "../../core/lock.ts";
 import { runStep, type WorkOptions } from "../../core/progress.ts";
 import { runClean } from "./kbuild.ts";
 import type { TouchedFile } from "./patched-tree.ts";
-import type { KernelTrees } from "./trees.ts";
+import { type KernelTrees, moduleSourceOf } from "./trees.ts";
 import { describeUnits, type Unit } from "./units.ts";
 
 /** What a patch's files mean for the running kernel. */
@@ -51,6 +51,22 @@ export function roleOfFile(path: string): FileRole {
   return refused("RK-UNSUPPORTED-FILE", "it is neither C source nor a header");
 }
 
+/** The same for a file of an out-of-tree module, by its path in the module's source. Pure. */
+export function roleOfModuleFile(path: string): FileRole {
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  if (/^(dkms\.conf|README|COPYING|LICENSE|ChangeLog|debian\/)/i.test(path) || /\.spec$/.test(name))
+    return { role: "ignored", reason: "not part of the module's code" };
+  // The names of the kernel's own top folders mean nothing there.
+  return roleOfFile(`${moduleFolder}${path}`);
+}
+
+const moduleFolder = "module/";
+
+function roleIn(trees: KernelTrees, path: string): FileRole {
+  const module = moduleSourceOf(trees, path);
+  return module ? roleOfModuleFile(path.slice(module.name.length + 1)) : roleOfFile(path);
+}
+
 /**
  * The translation units that a patch reaches: the C files it touches, and every enabled unit that includes, directly
  * or through others, a file it touches. Inclusion is looked up in the text of the sources, by the end of the path,
@@ -67,7 +83,7 @@ export async function unitsOfPatch(
   const direct: string[] = [];
   const headers: string[] = [];
   for (const file of touched) {
-    const role = roleOfFile(file.path);
+    const role = roleIn(trees, file.path);
     if (role.role === "refused")
       throw new RekernelError(
         "refused",
@@ -94,18 +110,19 @@ export async function unitsOfPatch(
   const disabled = units.filter((unit) => !unit.enabled);
   // A C file that kbuild does not compile by itself may be one that others include (kernel/sched/build_policy.c).
   const included = [...headers, ...disabled.map((unit) => unit.source)];
-  const found = new Map(units.filter((unit) => unit.enabled).map((unit) => [unit.source, unit]));
+  const found = units.filter((unit) => unit.enabled);
   let reachedDisabled = new Set<string>();
   if (included.length > 0) {
     const reached = await includersOf(trees, included, touched, options);
-    const more = reached.units.filter((source) => !found.has(source) && !included.includes(source));
+    const known = new Set([...found.map(({ source }) => source), ...included]);
+    const more = reached.units.filter((source) => !known.has(source));
     const enabled = (await describeUnits(trees, more, options)).filter((unit) => unit.enabled);
-    if (enabled.length + found.size > maximumUnits) throw headerChange(headers, enabled.length);
-    for (const unit of enabled) found.set(unit.source, unit);
+    if (enabled.length + found.length > maximumUnits) throw headerChange(headers, enabled.length);
+    found.push(...enabled);
     reachedDisabled = reached.throughIncluded;
   }
   const rest = disabled.filter((unit) => !reachedDisabled.has(unit.source));
-  return [...found.values(), ...rest];
+  return [...found, ...rest];
 }
 
 function headerChange(headers: readonly string[], count: number): RekernelError {
@@ -149,7 +166,8 @@ async function includersOf(
       for (const include of index.get(path.slice(path.lastIndexOf("/") + 1)) ?? []) {
         const { by } = include;
         if (visited.has(by) || !mayBe(include, path, exists)) continue;
-        if (roleOfFile(by).role === "ignored" || roleOfFile(by).role === "refused") continue;
+        const { role } = roleIn(trees, by);
+        if (role === "ignored" || role === "refused") continue;
         visited.add(by);
         queue.push(by);
         if (by.endsWith(".c")) {
@@ -183,44 +201,14 @@ export function mayBe({ by, as, quoted }: Include, path: string, exists: (path: 
 
 type IncludeIndex = Map<string, Include[]>;
 
-/** Every #include of the tree by the name of the file included. Made once per tree; the patch's own includes are added. */
+/** Every #include of the tree by the name of the file included; the patch's own includes are added. */
 async function includeIndex(
   trees: KernelTrees,
   touched: readonly TouchedFile[],
   options: WorkOptions,
 ): Promise<IncludeIndex> {
-  const kept = join(trees.store, "includes-2");
-  let text = await readFile(kept, "utf8").catch(() => undefined);
-  if (text === undefined)
-    text = await runStep(options, "includes", "Index the includes of the source", () =>
-      withLock(`${kept}.lock`, { signal: options.signal }, async () => {
-        const folders = (await readdir(trees.pristine, { withFileTypes: true }))
-          .filter(
-            (entry) =>
-              entry.isDirectory() && !/^(Documentation|tools|scripts|samples|rust)$/.test(entry.name),
-          )
-          .map((entry) => entry.name);
-        const found = await runClean(
-          [
-            "grep",
-            "-rHoE",
-            "--include=*.[ch]",
-            '^[[:blank:]]*#[[:blank:]]*include[[:blank:]]*[<"][^>"]+',
-            "--",
-            ...folders,
-          ],
-          { cwd: trees.pristine, signal: options.signal },
-        );
-        const lines = found.stdout
-          .split("\n")
-          .map((line) => /^([^:]+):.*([<"].+)$/.exec(line))
-          .filter((match) => match !== null)
-          .map((match) => `${match[1]}:${match[2]}`)
-          .join("\n");
-        await writeFileAtomic(kept, lines);
-        return lines;
-      }),
-    );
+  const lines = [await kernelIncludes(trees, options)];
+  for (const { name } of trees.modules) lines.push(await includeLines(trees.pristine, [`${name}/`], options));
   const index: IncludeIndex = new Map();
   const add = (by: string, written: string): void => {
     const as = written.slice(1);
@@ -230,7 +218,7 @@ async function includeIndex(
     if (known) known.push(include);
     else index.set(name, [include]);
   };
-  for (const line of text.split("\n")) {
+  for (const line of lines.flatMap((text) => text.split("\n"))) {
     const colon = line.indexOf(":");
     if (colon > 0) add(line.slice(0, colon), line.slice(colon + 1));
   }
@@ -238,4 +226,38 @@ async function includeIndex(
     for (const match of (file.text ?? "").matchAll(/^[ \t]*#[ \t]*include[ \t]*([<"][^>"\n]+)/gm))
       add(file.path, match[1]!);
   return index;
+}
+
+/** The includes of the kernel's source, looked up once per tree. */
+async function kernelIncludes(trees: KernelTrees, options: WorkOptions): Promise<string> {
+  const kept = join(trees.store, "includes-2");
+  const known = await readFile(kept, "utf8").catch(() => undefined);
+  if (known !== undefined) return known;
+  return runStep(options, "includes", "Index the includes of the source", () =>
+    withLock(`${kept}.lock`, { signal: options.signal }, async () => {
+      const folders = (await readdir(trees.kernel, { withFileTypes: true }))
+        .filter(
+          (entry) => entry.isDirectory() && !/^(Documentation|tools|scripts|samples|rust)$/.test(entry.name),
+        )
+        .map((entry) => entry.name);
+      const lines = await includeLines(trees.kernel, folders, options);
+      await writeFileAtomic(kept, lines);
+      return lines;
+    }),
+  );
+}
+
+/** Lines of the form `path:<name` or `path:"name` of all C files and headers below the folders. */
+async function includeLines(root: string, folders: readonly string[], options: WorkOptions): Promise<string> {
+  const pattern = '^[[:blank:]]*#[[:blank:]]*include[[:blank:]]*[<"][^>"]+';
+  const found = await runClean(["grep", "-rHoE", "--include=*.[ch]", pattern, "--", ...folders], {
+    cwd: root,
+    signal: options.signal,
+  });
+  return found.stdout
+    .split("\n")
+    .map((line) => /^([^:]+):.*([<"].+)$/.exec(line))
+    .filter((match) => match !== null)
+    .map(([, path, include]) => `${path}:${include}`)
+    .join("\n");
 }

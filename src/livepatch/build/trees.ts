@@ -14,12 +14,17 @@ import { runTool, runToolOk } from "../../core/tools.ts";
 import type { TargetKernel } from "../../kernel/target.ts";
 import { targetCompiler } from "./compiler.ts";
 import { kbuildProbe, runClean } from "./kbuild.ts";
+import type { Unit } from "./units.ts";
 
 /** A kernel's source, configured and prepared exactly as the target was, kept in the cache. */
 export interface KernelTrees {
   release: string;
-  /** The prepared source tree. Nothing of a patch is ever written into it. */
+  /** The prepared source, of the kernel and of out-of-tree modules beside it. Nothing of a patch is ever written there. */
   pristine: string;
+  /** The kernel's prepared source tree, where make runs; the same as `pristine` without out-of-tree modules. */
+  kernel: string;
+  /** Sources of out-of-tree modules, in the order given. */
+  modules: readonly ModuleSource[];
   /** What the tree's own version lacks to be the release: `+deb12-amd64`. Empty where the release is another one altogether. */
   localVersion: string;
   /** Arguments of every `make -C pristine`, also of the external module: compiler, release, and no BTF. */
@@ -30,6 +35,24 @@ export interface KernelTrees {
   environment: Readonly<Record<string, string>>;
   /** Lock for whoever lets kbuild write into the tree. */
   lock: string;
+}
+
+/** The source of out-of-tree modules, as {@link KernelTrees.pristine} holds it. */
+export interface ModuleSource {
+  /** Its folder in `pristine`: what the paths of its files begin with. */
+  name: string;
+  /** The folder given, absolute. It is only read. */
+  folder: string;
+  /** Digest of the content of its files. */
+  sha256: string;
+  /** Every unit that its makefiles build, once for each module that it goes into. */
+  units: readonly Unit[];
+}
+
+/** The module source that a path in `pristine` belongs to; undefined for the kernel's own files. */
+export function moduleSourceOf(trees: KernelTrees, path: string): ModuleSource | undefined {
+  const [top] = path.split("/", 1);
+  return trees.modules.find(({ name }) => name === top);
 }
 
 interface TreeRecord {
@@ -97,6 +120,8 @@ function treesOf(folder: string, record: TreeRecord): KernelTrees {
   return {
     ...record,
     pristine: join(folder, "source"),
+    kernel: join(folder, "source"),
+    modules: [],
     store: folder,
     lock: `${folder}.lock`,
   };

@@ -7,7 +7,7 @@ import { withLock } from "../../core/lock.ts";
 import type { WorkOptions } from "../../core/progress.ts";
 import { splitShellWords } from "../../core/shell-words.ts";
 import { kbuildProbe, runClean } from "./kbuild.ts";
-import type { KernelTrees } from "./trees.ts";
+import { type KernelTrees, moduleSourceOf } from "./trees.ts";
 
 /** Which part of the kernel a unit's code ends up in. */
 export type UnitOwner = { kind: "vmlinux" } | { kind: "module"; name: string /* as /proc/modules has it */ };
@@ -25,39 +25,53 @@ export interface Unit {
   modfile: string;
   /** The compiler and its arguments, without input, output and dependency file, as kbuild would run it. */
   command: readonly string[];
+  /** Of an out-of-tree module's unit: tells one content of its source from another. */
+  identity?: string;
 }
 
 /**
  * Asks kbuild how it compiles these C files, and whether it does. Answers are kept with the tree.
  *
  * @param sources paths in the source tree, of files that are there
- * @throws RekernelError RK-UNIT (1) when kbuild gives no command for one of them, RK-UNIT-SHARED (4)
+ * @returns a unit for each source, or for one that is linked into several modules one for each of them
+ * @throws RekernelError RK-UNIT (1) when kbuild gives no command for one of them
  */
 export async function describeUnits(
   trees: KernelTrees,
   sources: readonly string[],
   options: WorkOptions = {},
 ): Promise<Unit[]> {
-  const known = new Map<string, Unit>();
-  const recordOf = (source: string): string => join(trees.store, "commands", `${source}.json`);
+  const known = new Map<string, readonly Unit[]>();
+  const recordOf = (source: string): string => join(trees.store, "commands", `${source}.units.json`);
   for (const source of sources) {
+    const module = moduleSourceOf(trees, source);
+    if (module) {
+      const units = module.units.filter((unit) => unit.source === source);
+      known.set(source, units.length > 0 ? units : [notCompiled(source)]);
+      continue;
+    }
     const text = await readFile(recordOf(source), "utf8").catch(() => undefined);
-    if (text !== undefined) known.set(source, JSON.parse(text) as Unit);
+    if (text !== undefined) known.set(source, JSON.parse(text) as Unit[]);
   }
   const asked = sources.filter((source) => !known.has(source));
   if (asked.length > 0) {
     const answers = await askKbuild(trees, asked, options);
-    const strays = asked.filter((source) => !answers.get(source)?.enabled);
-    for (const unit of await askElsewhere(trees, strays, options)) answers.set(unit.source, unit);
+    const strays = asked.filter((source) => !answers.get(source)?.[0]?.enabled);
+    for (const [source, units] of await askElsewhere(trees, strays, options)) answers.set(source, units);
     for (const source of asked) {
-      const unit = answers.get(source);
-      if (!unit)
+      const units = answers.get(source);
+      if (!units)
         throw new RekernelError("failed", "RK-UNIT", `kbuild does not say how it compiles ${source}.`);
-      await writeFileAtomic(recordOf(source), JSON.stringify(unit));
-      known.set(source, unit);
+      await writeFileAtomic(recordOf(source), JSON.stringify(units));
+      known.set(source, units);
     }
   }
-  return sources.map((source) => known.get(source)!);
+  return sources.flatMap((source) => known.get(source)!);
+}
+
+/** A C file of an out-of-tree module that its makefiles do not name: another may include it. */
+function notCompiled(source: string): Unit {
+  return { source, input: source, enabled: false, owner: { kind: "vmlinux" }, modfile: "", command: [] };
 }
 
 /**
@@ -68,11 +82,11 @@ async function askElsewhere(
   trees: KernelTrees,
   sources: readonly string[],
   options: WorkOptions,
-): Promise<Unit[]> {
-  if (sources.length === 0) return [];
+): Promise<Map<string, Unit[]>> {
+  if (sources.length === 0) return new Map();
   const { stdout } = await runClean(
     ["grep", "-rlE", "--include=Makefile", "--include=Kbuild", "\\.\\./|^include ", "--", ...builtFolders],
-    { cwd: trees.pristine, signal: options.signal },
+    { cwd: trees.kernel, signal: options.signal },
   );
   const folders = stdout
     .split("\n")
@@ -84,8 +98,9 @@ async function askElsewhere(
       .map((folder) => `${folder}/${relative(folder, source)}`)
       .filter((path) => path.includes("/../")),
   );
-  if (asked.length === 0) return [];
-  return [...(await askKbuild(trees, asked, options)).values()].filter((unit) => unit.enabled);
+  if (asked.length === 0) return new Map();
+  const answers = await askKbuild(trees, asked, options);
+  return new Map([...answers].filter(([, [first]]) => first!.enabled));
 }
 
 /** Top folders that kernel code is built from. */
@@ -104,7 +119,7 @@ async function askKbuild(
   trees: KernelTrees,
   sources: readonly string[],
   options: WorkOptions,
-): Promise<Map<string, Unit>> {
+): Promise<Map<string, Unit[]>> {
   const folder = await mkdtemp(join(tmpdir(), "rekernel-kbuild-"));
   try {
     const answers = join(folder, "commands");
@@ -124,7 +139,7 @@ async function askKbuild(
           ...sources.map((source) => `./${objectOf(source)}`),
         ],
         {
-          cwd: trees.pristine,
+          cwd: trees.kernel,
           environment: {
             ...trees.environment,
             MAKEFILES: probe,
@@ -135,11 +150,12 @@ async function askKbuild(
       ),
     );
     const text = await readFile(answers, "utf8").catch(() => "");
-    const units = new Map<string, Unit>();
+    const units = new Map<string, Unit[]>();
     for (const line of text.split("\n")) {
       if (line === "") continue;
-      const unit = parseAnswer(line);
-      if (!units.get(unit.source)?.enabled) units.set(unit.source, unit);
+      const answer = parseAnswer(line);
+      const { source } = answer[0]!;
+      if (units.get(source)?.[0]?.enabled !== true) units.set(source, answer);
     }
     return units;
   } finally {
@@ -147,28 +163,27 @@ async function askKbuild(
   }
 }
 
-/** One line of what the probe in kbuild.ts writes: source, kbuild's folder, "built-in", "module", modfile, the command. */
-export function parseAnswer(line: string): Unit {
+/**
+ * One line of what the probe in kbuild.ts writes: source, kbuild's folder, "built-in", "module", modfile, the command.
+ *
+ * @returns the unit, once for each of the modules that it is linked into
+ */
+export function parseAnswer(line: string): Unit[] {
   const [input = "", , builtIn = "", module = "", modfile = ""] = line.split("|", 5);
   const source = normalize(input);
   const command = line.split("|").slice(5).join("|");
   const words = splitShellWords(command);
   const asModule = words.includes("-DMODULE");
-  // kbuild joins the names of several modules that one unit goes into.
-  if (asModule && /[: ]/.test(modfile))
-    throw new RekernelError(
-      "refused",
-      "RK-UNIT-SHARED",
-      `${source} is linked into several modules (${modfile}); one live patch object cannot name them all.`,
-    );
-  return {
+  // kbuild joins the paths of several modules that one unit goes into (scripts/Makefile.lib, modfile).
+  const paths = asModule ? modfile.split(" ").filter((path) => path !== "") : [modfile];
+  return (paths.length === 0 ? [modfile] : paths).map((path) => ({
     source,
     input,
     enabled: asModule ? module !== "" : builtIn !== "",
-    owner: asModule ? { kind: "module", name: basename(modfile).replaceAll("-", "_") } : { kind: "vmlinux" },
-    modfile,
+    owner: asModule ? { kind: "module", name: basename(path).replaceAll("-", "_") } : { kind: "vmlinux" },
+    modfile: path,
     command: words.filter((word) => !/^-Wp,-M|^-g(?:$|dwarf|z|gdb|\d)/.test(word)),
-  };
+  }));
 }
 
 function objectOf(source: string): string {

@@ -25,6 +25,8 @@ static inline int line_of_header(void) { return __LINE__; }
 const trees: KernelTrees = {
   release: "6.0.0",
   pristine: join(folder, "source"),
+  kernel: join(folder, "source"),
+  modules: [],
   localVersion: "",
   makeArgs: [],
   store: join(folder, "store"),

@@ -7,7 +7,7 @@ import { parseAnswer } from "../../../src/livepatch/build/units.ts";
 const flags = `gcc-12 -Wp,-MMD,net/ipv4/.x.o.d -O2 -g -gdwarf-5 -Wundef -DKBUILD_MODNAME='"x"'`;
 
 test("an answer of kbuild tells owner, state and command", () => {
-  expect(parseAnswer(`net/ipv4/x.c|net/ipv4|built-in||net/ipv4/x|${flags}`)).toEqual({
+  expect(parseAnswer(`net/ipv4/x.c|net/ipv4|built-in||net/ipv4/x|${flags}`)[0]).toEqual({
     source: "net/ipv4/x.c",
     input: "net/ipv4/x.c",
     enabled: true,
@@ -15,7 +15,7 @@ test("an answer of kbuild tells owner, state and command", () => {
     modfile: "net/ipv4/x",
     command: ["gcc-12", "-O2", "-Wundef", '-DKBUILD_MODNAME="x"'],
   });
-  const kvm = parseAnswer(
+  const [kvm] = parseAnswer(
     `arch/x86/kvm/../../../virt/kvm/kvm_main.c|arch/x86/kvm||module|arch/x86/kvm/snd-kvm|${flags} -DMODULE`,
   );
   expect(kvm).toMatchObject({
@@ -24,12 +24,15 @@ test("an answer of kbuild tells owner, state and command", () => {
     enabled: true,
     owner: { kind: "module", name: "snd_kvm" },
   });
-  expect(parseAnswer(`a/b.c|a|||a/b|${flags}`).enabled).toBe(false);
+  expect(parseAnswer(`a/b.c|a|||a/b|${flags}`)[0]!.enabled).toBe(false);
 });
 
-test("a unit of several modules is refused", () => {
-  const answer = `a/b.c|a||module|a/one a/two|${flags} -DMODULE`;
-  expect(() => parseAnswer(answer)).toThrow(expect.objectContaining({ code: "RK-UNIT-SHARED", exitCode: 4 }));
+test("a unit of several modules is one for each of them", () => {
+  const units = parseAnswer(`a/b.c|a||module|a/one a/two-2|${flags} -DMODULE`);
+  expect(units.map(({ owner, enabled }) => ({ owner, enabled }))).toEqual([
+    { owner: { kind: "module", name: "one" }, enabled: true },
+    { owner: { kind: "module", name: "two_2" }, enabled: true },
+  ]);
 });
 
 test("a command that a shell would have to expand is refused", () => {
