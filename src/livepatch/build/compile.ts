@@ -26,9 +26,19 @@ export interface CompiledUnit {
 const separateSections = ["-ffunction-sections", "-fdata-sections"];
 
 /**
+ * Types, places and what was inlined where. gcc makes the same code with it, and takes no longer without the pass that
+ * follows variables from register to register.
+ */
+function debugInformation(unit: Unit): string[] {
+  const isClang = unit.command.slice(0, 2).some((word) => /(^|\/)clang[^/]*$/.test(word));
+  // Kbuild makes clang fail over options that it does not know.
+  return isClang ? ["-g"] : ["-g", "-fno-var-tracking"];
+}
+
+/**
  * Compiles each unit from both trees, as many at a time as the machine has processors. Objects of pristine
  * units are kept, so that a second build runs the compiler once for each unit. Nothing but the compiler runs:
- * no objtool, no modversions; both objects are as gcc leaves them, without debug information.
+ * no objtool, no modversions; both objects are as gcc leaves them.
  *
  * @returns the units whose text after preprocessing the patch changes: a header may leave others as they are
  * @throws RekernelError RK-COMPILE-ERROR (1)
@@ -44,18 +54,20 @@ export async function compileUnits(
     await tree.makeReal(units.map((unit) => unit.input));
     const width = Math.max(2, availableParallelism());
     const touched = new Set(tree.touched.map(({ path }) => path));
+    // A unit of several modules is compiled once.
+    const distinct = [...new Map(units.map((unit) => [unit.source, unit])).values()];
     const differ = await runPool(
-      units.map((unit) => async () => {
+      distinct.map((unit) => async () => {
         if (touched.has(unit.source)) return true;
         update(`${unit.source}: does the patch reach it?`);
         return textDiffers(trees, tree, unit, options);
       }),
       width,
     );
-    const reached = units.filter((_, i) => differ[i]);
+    const reached = distinct.filter((_, i) => differ[i]);
     let finished = 0;
     const jobs = reached.flatMap((unit) => [
-      () => compilePristine(trees, unit, separateSections, options),
+      () => compilePristine(trees, unit, [...separateSections, ...debugInformation(unit)], options),
       () => compilePatched(tree, unit, options),
     ]);
     const paths = await runPool(
@@ -67,14 +79,19 @@ export async function compileUnits(
       }),
       width,
     );
-    return reached.map((unit, i) => ({
-      source: unit.source,
-      owner: unit.owner,
-      unit,
-      original: paths[2 * i]!,
-      patched: paths[2 * i + 1]!,
-      stockFlags: () => compilePristine(trees, unit, [], options),
-    }));
+    const place = new Map(reached.map(({ source }, i) => [source, i]));
+    return units.flatMap((unit) => {
+      const i = place.get(unit.source);
+      if (i === undefined) return [];
+      return {
+        source: unit.source,
+        owner: unit.owner,
+        unit,
+        original: paths[2 * i]!,
+        patched: paths[2 * i + 1]!,
+        stockFlags: () => compilePristine(trees, unit, [], options),
+      };
+    });
   });
 }
 
@@ -132,7 +149,7 @@ async function compilePatched(tree: PatchedTree, unit: Unit, options: WorkOption
   const object = join(tree.objects, unit.source.replace(/\.c$/, ".o"));
   await mkdir(dirname(object), { recursive: true });
   const failed = await inPatchedTree(tree, unit, object, (extra) =>
-    runCompiler(unit, [...separateSections, ...extra], tree.root, object, options),
+    runCompiler(unit, [...separateSections, ...debugInformation(unit), ...extra], tree.root, object, options),
   );
   if (failed !== undefined) throw await patchCompileError(tree, unit, object, failed, options);
   return object;
