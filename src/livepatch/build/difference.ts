@@ -5,8 +5,8 @@
  * kernel's tables that belong to it, or read-only data that it reads differ.
  */
 import { type Correlation, correlate, isContentOnly } from "./correlate.ts";
-import { dataProblems } from "./data-changes.ts";
-import type { Problem } from "./finding.ts";
+import { dataFindings } from "./data-changes.ts";
+import type { Caution, Problem } from "./finding.ts";
 import {
   isPieceTarget,
   type Piece,
@@ -32,7 +32,10 @@ export interface Difference {
   newFunctions: readonly Piece[];
   removedFunctions: readonly Piece[];
   problems: readonly Problem[];
+  cautions: readonly Caution[];
   correlation: Correlation;
+  /** Equal bytes that refer to equal things. */
+  sameContent(original: Piece, patched: Piece): boolean;
 }
 
 export function differenceOf(original: UnitObject, patched: UnitObject): Difference {
@@ -59,7 +62,12 @@ export function differenceOf(original: UnitObject, patched: UnitObject): Differe
     if (parent && correlation.originalOf.has(parent) && !reasons.has(parent))
       reasons.set(parent, `its cold part ${piece.name} changed`);
   }
+  const sameContent = (a: Piece, b: Piece) => comparison.sameContent(a, b);
+  const data = dataFindings(original, patched, correlation, sameContent);
+  // What ran at the start and reads data that changes is no matter of its own where the data cannot be carried.
+  const held = new Set(data.problems.map(({ subject }) => `it reads ${subject}, whose content changed`));
   for (const [piece, reason] of reasons) {
+    if (piece.role === "initCode" && held.has(reason)) continue;
     const before = correlation.originalOf.get(piece)!;
     if (piece.role === "initCode") problems.push(initChange(piece));
     else if (!coldParent(piece, patched)) changed.push({ original: before, patched: piece, reason });
@@ -70,10 +78,7 @@ export function differenceOf(original: UnitObject, patched: UnitObject): Differe
   const removedFunctions = original.pieces.filter(
     (piece) => piece.role === "code" && !correlation.patchedOf.has(piece),
   );
-  problems.push(
-    ...changed.flatMap(functionProblems),
-    ...dataProblems(original, patched, correlation, (a, b) => comparison.sameContent(a, b)),
-  );
+  problems.push(...changed.flatMap(functionProblems), ...data.problems);
 
   const verdict = problems.length > 0 ? "refused" : changed.length > 0 ? "patchable" : "unchanged";
   return {
@@ -82,7 +87,9 @@ export function differenceOf(original: UnitObject, patched: UnitObject): Differe
     newFunctions: newFunctions.filter((piece) => !coldParent(piece, patched)),
     removedFunctions,
     problems,
+    cautions: data.cautions,
     correlation,
+    sameContent,
   };
 }
 

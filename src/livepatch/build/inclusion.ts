@@ -97,19 +97,8 @@ export function includedPieces(
       case "data":
         return elsewhere(before);
       default:
-        return changedContent(piece, before) || !isReachable(before) ? local : elsewhere(before);
+        return !difference.sameContent(before, piece) || !isReachable(before) ? local : elsewhere(before);
     }
-  };
-
-  const sameContent = new Map<Piece, boolean>();
-  const changedContent = (piece: Piece, before: Piece): boolean => {
-    const known = sameContent.get(piece);
-    if (known !== undefined) return !known;
-    const same =
-      Buffer.compare(pieceBytes(piece), pieceBytes(before)) === 0 &&
-      referencesKey(piece) === referencesKey(before);
-    sameContent.set(piece, same);
-    return !same;
   };
 
   const included: IncludedPiece[] = [];
@@ -139,16 +128,4 @@ export function includedPieces(
   return included.sort(
     (a, b) => a.piece.section.index - b.piece.section.index || a.piece.start - b.piece.start,
   );
-}
-
-function referencesKey(piece: Piece): string {
-  return piece.references
-    .map(({ offset, type, target }) => {
-      if (!isPieceTarget(target)) return `${offset} ${type} ${target.symbol} ${target.addend}`;
-      const content = isContentOnly(target.piece)
-        ? Buffer.from(pieceBytes(target.piece)).toString("latin1")
-        : target.piece.name;
-      return `${offset} ${type} ${content} ${target.addend}`;
-    })
-    .join("\n");
 }

@@ -92,8 +92,9 @@ export function unitOutputObject(unit: UnitOutput, names: KlpSymbolNames): Uint8
   });
 
   const addSection = (from: ElfSection, data: Uint8Array, size: number, addralign: number) => {
+    const name = moduleSectionName(from.name);
     const section: OutputSection = {
-      name: from.name,
+      name,
       type: from.type,
       flags: from.flags & ~(SHF_LINK_ORDER | SHF_GROUP),
       addralign,
@@ -103,7 +104,7 @@ export function unitOutputObject(unit: UnitOutput, names: KlpSymbolNames): Uint8
       relocations: [],
     };
     const symbol: OutputSymbol = {
-      name: from.name,
+      name,
       value: 0n,
       size: 0,
       bind: STB_LOCAL,
@@ -236,6 +237,11 @@ export function unitOutputObject(unit: UnitOutput, names: KlpSymbolNames): Uint8
     );
 
   return writeElf(object);
+}
+
+/** The module loader makes per-CPU data of one section alone (find_pcpusec() in kernel/module/main.c). */
+function moduleSectionName(name: string): string {
+  return name.startsWith(".data..percpu") ? ".data..percpu" : name;
 }
 
 /** A piece cut out of a section keeps the alignment that it happens to have there, up to the section's own. */
