@@ -4,14 +4,10 @@
  */
 import { RekernelError } from "../../core/errors.ts";
 import {
-  EM_X86_64,
   ET_REL,
   SHF_EXECINSTR,
-  SHF_MERGE,
-  SHF_STRINGS,
   SHN_LORESERVE,
   SHN_UNDEF,
-  STB_LOCAL,
   STB_WEAK,
   STT_FILE,
   STT_FUNC,
@@ -24,17 +20,22 @@ import {
   type ElfSymbol,
   readElf,
 } from "../../formats/elf/read.ts";
-import { bytesFromFieldToNextInstruction, isBranchField, relocationKind } from "./arch/x86_64.ts";
+import { type Architecture, architectureOf } from "./arch/architecture.ts";
+import { readCode, type SectionCode } from "./code.ts";
+import { cutSection } from "./cut.ts";
+import { isEmptyReplacement } from "./arch/x86_64-alternatives.ts";
 import { isHintForObjtool, type SectionRole, sectionRole } from "./sections.ts";
 import { entrySize } from "./table-entries.ts";
 
 /** A range of a section that is kept or left as a whole. */
 export interface Piece {
+  arch: Architecture;
   /** The symbol's name; pieces without one are called after their section and offset. */
   name: string;
   role: Exclude<SectionRole, "ignored" | "table">;
   /** False for strings, literal pools and replacements: pieces that are known by their content alone. */
   named: boolean;
+  /** Fields of references hold zeros, as if each had a relocation. */
   section: ElfSection;
   /** Range in the section, padding before a function included. */
   start: number;
@@ -43,17 +44,18 @@ export interface Piece {
   symbols: readonly ElfSymbol[];
   /** Offset of the symbol within the piece: behind the padding that CONFIG_CALL_PADDING asks for. */
   entry: number;
-  /** True when the section holds other functions, whose mutual jumps carry no relocation. */
+  /** True when the section holds other functions. The assembler solves jumps between them, and sizes them by distance. */
   shared: boolean;
   references: readonly Reference[];
   /** Entries of tables (bug table, jump labels, …) that belong to this function. */
   tableEntries: TableEntry[];
 }
 
-/** A relocation of a piece or a table entry. */
+/** A relocation of a piece or a table entry, or a jump to another function that the assembler solved by itself. */
 export interface Reference {
   /** From the start of the piece or entry. */
   offset: number;
+  /** As {@link Architecture.fieldKind} knows it. */
   type: number;
   /** A direct call or jump, as opposed to an address that is taken. */
   branch: boolean;
@@ -87,6 +89,7 @@ export interface TableEntry {
 }
 
 export interface UnitObject {
+  arch: Architecture;
   name: string;
   pieces: readonly Piece[];
   /** Named functions and variables. */
@@ -112,16 +115,24 @@ function badObject(name: string, reason: string): RekernelError {
 
 class ObjectReader {
   readonly #elf: ElfFile;
+  readonly #arch: Architecture;
   readonly #symbolsOf = new Map<number, ElfSymbol[]>();
   readonly #piecesOf = new Map<number, Piece[]>();
+  readonly #pieceOfSymbol = new Map<ElfSymbol, Piece>();
   readonly #relocations = new Map<number, ElfRelocation[]>();
+  readonly #code = new Map<number, SectionCode>();
   readonly #roles: readonly SectionRole[];
 
   constructor(elf: ElfFile) {
     this.#elf = elf;
     if (elf.header.type !== ET_REL) throw badObject(elf.name, "it is not a relocatable object");
-    if (elf.header.machine !== EM_X86_64)
-      throw badObject(elf.name, `it is for another architecture (ELF machine ${elf.header.machine})`);
+    const arch = architectureOf(elf.header.machine);
+    if (!arch)
+      throw badObject(
+        elf.name,
+        `it is for another architecture (ELF machine ${elf.header.machine}), which rekernel does not compare yet`,
+      );
+    this.#arch = arch;
     if (elf.symbols.length === 0) throw badObject(elf.name, "it has no symbol table");
     for (const symbol of elf.symbols) {
       if (symbol.type === STT_SECTION || symbol.type === STT_FILE) continue;
@@ -137,117 +148,119 @@ class ObjectReader {
   }
 
   read(): UnitObject {
-    const pieces: Piece[] = [];
     const tables = new Map<string, ElfSection>();
     for (const section of this.#elf.sections) {
       const role = this.#roles[section.index]!;
       if (role === "ignored") continue;
+      const outside = this.#symbolsOf.get(section.index)?.find(({ value }) => value > BigInt(section.size));
+      if (outside) throw badObject(this.#elf.name, `symbol ${outside.name} lies outside its section`);
       this.#relocations.set(section.index, sortedByOffset(this.#elf.relocationsOf(section)));
       if (role === "table") tables.set(section.name, section);
-      else this.#piecesOf.set(section.index, this.#split(section, role));
     }
-    // Auxiliary code has no symbols: what points into it tells where its pieces begin.
-    this.#splitAuxiliaryCode();
-    for (const list of this.#piecesOf.values())
-      for (const piece of list) {
-        piece.references = this.#references(piece.section, piece.start, piece.end);
-        pieces.push(piece);
-      }
+    this.#cut();
+    const pieces = [...this.#piecesOf.values()].flat();
+    for (const piece of pieces) piece.references = this.#references(piece.section, piece.start, piece.end, piece);
     // By name: the order of the sections depends on which function needs one first.
     for (const name of [...tables.keys()].sort()) this.#assignEntries(tables.get(name)!);
     const byName = new Map<string, Piece>();
     for (const piece of pieces)
       if (piece.named) for (const symbol of piece.symbols) byName.set(symbol.name, piece);
-    return { name: this.#elf.name, pieces, byName, tables };
+    return { arch: this.#arch, name: this.#elf.name, pieces, byName, tables };
   }
 
-  #split(section: ElfSection, role: Piece["role"]): Piece[] {
-    if (role === "auxiliaryCode") return [];
-    const isCode = role === "code" || role === "initCode";
-    const symbols = (this.#symbolsOf.get(section.index) ?? [])
-      .filter((symbol) => (isCode ? symbol.type === STT_FUNC && !this.#isPadding(symbol) : true))
-      .sort(
-        (a, b) => Number(a.value - b.value) || preference(a) - preference(b) || (a.name < b.name ? -1 : 1),
-      );
-    if (!isCode && section.flags & SHF_MERGE) return splitMergeable(section, role);
-
-    const starts: { start: number; symbols: ElfSymbol[] }[] = [];
-    for (const symbol of symbols) {
-      const start = Number(symbol.value);
-      if (start > section.size)
-        throw badObject(this.#elf.name, `symbol ${symbol.name} lies outside its section`);
-      const last = starts.at(-1);
-      if (last?.start === start) last.symbols.push(symbol);
-      else starts.push({ start, symbols: [symbol] });
+  /** Code first: its instructions tell which places data is cut at. */
+  #cut(): void {
+    const paddingStarts = this.#paddingStarts();
+    const cut = (section: ElfSection, pointed: readonly number[]) => {
+      const pieces = cutSection({
+        arch: this.#arch,
+        section,
+        role: this.#roles[section.index] as Piece["role"],
+        symbols: this.#symbolsOf.get(section.index) ?? [],
+        pointed,
+        paddingStarts: paddingStarts.get(section.index) ?? [],
+        relocated: this.#relocations.get(section.index)!.map(({ offset }) => offset),
+      });
+      if (pieces.length > 1)
+        for (const piece of pieces) for (const symbol of piece.symbols) this.#pieceOfSymbol.set(symbol, piece);
+      this.#piecesOf.set(section.index, pieces);
+      return pieces;
+    };
+    const isFunctions = (role: SectionRole) => role === "code" || role === "initCode";
+    const sections = this.#elf.sections.filter(({ index }) => this.#relocations.has(index));
+    const rest: ElfSection[] = [];
+    for (const section of sections) {
+      const role = this.#roles[section.index]!;
+      // In the order of the sections, so that pieces come out in it.
+      if (role !== "table") this.#piecesOf.set(section.index, []);
+      if (isFunctions(role)) {
+        const pieces = cut(section, []);
+        const starts = pieces.map(({ start }) => start);
+        const code = readCode(this.#arch, section.data, starts, this.#relocations.get(section.index)!);
+        this.#code.set(section.index, code);
+        if (code.solved.length > 0) {
+          const unsolved = withoutSolvedBranches(section, code);
+          for (const piece of pieces) piece.section = unsolved;
+        }
+      } else if (role === "auxiliaryCode") {
+        this.#code.set(
+          section.index,
+          readCode(this.#arch, section.data, [], this.#relocations.get(section.index)!),
+        );
+        rest.push(section);
+      } else if (role !== "table") rest.push(section);
     }
-    if (starts.length === 0)
-      return section.size === 0 ? [] : [newPiece(section, role, 0, section.size, [], 0, false)];
-    const only = starts.length === 1 ? starts[0] : undefined;
-    if (only) return [newPiece(section, role, 0, section.size, only.symbols, only.start, false)];
-    return starts.map(({ start, symbols: group }, index) => {
-      const next = starts[index + 1]?.start ?? section.size;
-      // Behind a function that shares its section stands the padding of the next one.
-      const size = Math.max(...group.map((symbol) => symbol.size));
-      const end = isCode && size > 0 ? Math.min(start + size, next) : next;
-      return newPiece(section, role, start, end, group, 0, isCode);
-    });
+    const pointed = this.#pointedPlaces();
+    for (const section of rest) {
+      const places = [...(pointed.get(section.index) ?? [])].filter((at) => at >= 0 && at < section.size);
+      cut(section, places.sort((a, b) => a - b));
+    }
   }
 
-  /**
-   * Padding in front of a function may have a symbol of its own: `__pfx_` by objtool (CONFIG_PREFIX_SYMBOLS), `__cfi_`
-   * by clang (kCFI). It goes along with its function, whose name is the one that counts.
-   */
-  #isPadding(symbol: ElfSymbol): boolean {
-    const owner = /^__(?:pfx|cfi)_(.+)$/.exec(symbol.name)?.[1];
-    if (owner === undefined) return false;
-    return this.#symbolsOf
-      .get(symbol.shndx)!
-      .some(({ name, value }) => name === owner && value > symbol.value);
+  /** Where -fpatchable-function-entry has put NOPs in front of functions, by section. */
+  #paddingStarts(): Map<number, number[]> {
+    const starts = new Map<number, number[]>();
+    for (const section of this.#elf.sections) {
+      if (section.name !== "__patchable_function_entries") continue;
+      for (const { symbol, addend } of this.#elf.relocationsOf(section)) {
+        const { shndx, value } = this.#elf.symbols[symbol]!;
+        append(starts, shndx, Number(value) + addend);
+      }
+    }
+    return starts;
   }
 
-  #splitAuxiliaryCode(): void {
-    const cuts = new Map<number, Set<number>>();
+  /** Offsets that anything points to, of sections that are cut there: auxiliary code and anonymous constants. */
+  #pointedPlaces(): Map<number, Set<number>> {
+    const places = new Map<number, Set<number>>();
     for (const [index, relocations] of this.#relocations) {
       const section = this.#elf.sections[index]!;
       for (const relocation of relocations) {
         const symbol = this.#elf.symbols[relocation.symbol]!;
-        const target = this.#elf.sections[symbol.shndx];
-        if (
-          symbol.shndx === SHN_UNDEF ||
-          symbol.shndx >= SHN_LORESERVE ||
-          !target ||
-          this.#roles[target.index] !== "auxiliaryCode"
-        )
-          continue;
-        const set = cuts.get(target.index) ?? new Set([0]);
-        set.add(this.#pointedOffset(section, relocation, symbol));
-        cuts.set(target.index, set);
+        const role = this.#roles[symbol.shndx];
+        if (symbol.shndx === SHN_UNDEF || (role !== "auxiliaryCode" && role !== "readOnlyData")) continue;
+        // A variable's own name is no place between variables.
+        if (role === "readOnlyData" && symbol.type !== STT_SECTION && !symbol.name.startsWith(".L")) continue;
+        const known = places.get(symbol.shndx);
+        const place = this.#pointedOffset(section, relocation, symbol);
+        if (known) known.add(place);
+        else places.set(symbol.shndx, new Set([place]));
       }
     }
-    for (const section of this.#elf.sections) {
-      if (this.#roles[section.index] !== "auxiliaryCode" || section.size === 0) continue;
-      const starts = [...(cuts.get(section.index) ?? [0])]
-        .filter((at) => at >= 0 && at < section.size)
-        .sort((a, b) => a - b);
-      this.#piecesOf.set(
-        section.index,
-        starts.map((start, index) =>
-          newPiece(section, "auxiliaryCode", start, starts[index + 1] ?? section.size, [], 0, false),
-        ),
-      );
-    }
+    return places;
   }
 
   /** Offset, in the section of `symbol`, of the place that a relocation points to. */
   #pointedOffset(section: ElfSection, relocation: ElfRelocation, symbol: ElfSymbol): number {
     const base = Number(symbol.value) + relocation.addend;
-    const role = this.#roles[section.index];
-    const inCode = role === "code" || role === "initCode" || role === "auxiliaryCode";
-    if (!inCode || !relocationKind(relocation.type)?.pcRelative) return base;
-    return base + bytesFromFieldToNextInstruction(section.data, relocation.offset);
+    const code = this.#code.get(section.index);
+    if (!code || !this.#arch.relocationKind(relocation.type)?.pcRelative) return base;
+    const end = code.fields.get(relocation.offset)?.instructionEnd ?? relocation.offset + 4;
+    return base + end - relocation.offset;
   }
 
-  #references(section: ElfSection, start: number, end: number): Reference[] {
+  /** @param of the piece whose references they are, undefined for a table entry */
+  #references(section: ElfSection, start: number, end: number, of?: Piece): Reference[] {
     const relocations = this.#relocations.get(section.index) ?? [];
     const references: Reference[] = [];
     for (let index = lowerBound(relocations, start); index < relocations.length; index++) {
@@ -256,11 +269,31 @@ class ObjectReader {
       const reference = this.#reference(section, relocation, start);
       if (reference) references.push(reference);
     }
+    if (!of?.shared) return references;
+    const solved = this.#solvedReferences(of);
+    return solved.length === 0 ? references : [...references, ...solved].sort((a, b) => a.offset - b.offset);
+  }
+
+  #solvedReferences({ section, start, end }: Piece): Reference[] {
+    const branches = this.#code.get(section.index)?.solved ?? [];
+    const pieces = this.#piecesOf.get(section.index)!;
+    const references: Reference[] = [];
+    for (let index = lowerBoundOf(branches, ({ field }) => field < start); index < branches.length; index++) {
+      const { field, size, target } = branches[index]!;
+      if (field >= end) break;
+      const piece = pieceAround(pieces, target);
+      references.push({
+        offset: field - start,
+        type: size === 1 ? this.#arch.shortBranch : this.#arch.nearBranch,
+        branch: true,
+        target: { piece, addend: target - piece.start - size },
+      });
+    }
     return references;
   }
 
   #reference(section: ElfSection, relocation: ElfRelocation, start: number): Reference | undefined {
-    const kind = relocationKind(relocation.type);
+    const kind = this.#arch.relocationKind(relocation.type);
     if (relocation.type === 0) return undefined;
     if (!kind)
       throw badObject(
@@ -270,9 +303,7 @@ class ObjectReader {
     if (relocation.offset + kind.sizeBytes > section.size)
       throw badObject(this.#elf.name, `a relocation runs over the end of ${section.name}`);
     const symbol = this.#elf.symbols[relocation.symbol]!;
-    const role = this.#roles[section.index];
-    const isCode = role === "code" || role === "initCode" || role === "auxiliaryCode";
-    const branch = isCode && kind.pcRelative && isBranchField(section.data, relocation.offset);
+    const branch = this.#code.get(section.index)?.fields.get(relocation.offset)?.branch ?? false;
     const at = { offset: relocation.offset - start, type: relocation.type, branch };
     // The null symbol, absolute and common ones lie in no section either: their name is all there is to know.
     if (symbol.shndx === SHN_UNDEF || symbol.shndx >= SHN_LORESERVE)
@@ -293,18 +324,7 @@ class ObjectReader {
     if (!pieces || !first) return undefined;
     if (pieces.length === 1) return first;
     // A named symbol says which variable is meant, wherever in or behind it the address lies.
-    if (symbol.type !== STT_SECTION) {
-      const named = pieces.find((piece) => piece.symbols.includes(symbol));
-      if (named) return named;
-    }
-    let low = 0;
-    let high = pieces.length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (pieces[middle]!.start <= pointed) low = middle;
-      else high = middle - 1;
-    }
-    return pieces[low];
+    return this.#pieceOfSymbol.get(symbol) ?? pieceAround(pieces, pointed);
   }
 
   #assignEntries(table: ElfSection): void {
@@ -318,7 +338,10 @@ class ObjectReader {
     if (stride === undefined)
       throw badObject(this.#elf.name, `the entries of ${table.name} have no regular size`);
     for (let start = 0; start < table.size; start += stride) {
-      const references = this.#references(table, start, start + stride);
+      const all = this.#references(table, start, start + stride);
+      const replacesByNothing =
+        table.name === ".altinstructions" && isEmptyReplacement(table.data.subarray(start, start + stride));
+      const references = replacesByNothing ? all.slice(0, 1) : all;
       const owner = references
         .map((reference) => reference.target)
         .find((target) => isPieceTarget(target) && isCodeRole(target.piece.role));
@@ -337,59 +360,15 @@ export function pieceBytes(piece: Pick<Piece, "section" | "start" | "end">): Uin
   return piece.section.data.subarray(piece.start, piece.end);
 }
 
-function newPiece(
-  section: ElfSection,
-  role: Piece["role"],
-  start: number,
-  end: number,
-  symbols: readonly ElfSymbol[],
-  entry: number,
-  shared: boolean,
-): Piece {
-  // Assembler-local labels (.LC0, .L12) are the compiler's scratch names.
-  const meaningful = symbols.filter((symbol) => !symbol.name.startsWith(".L") && symbol.name !== "");
-  const name = meaningful[0]?.name;
-  return {
-    name: name ?? `${section.name}+0x${start.toString(16)}`,
-    role,
-    named: name !== undefined,
-    section,
-    start,
-    end,
-    symbols: meaningful,
-    entry,
-    shared,
-    references: [],
-    tableEntries: [],
-  };
+/** The branches' fields as the assembler writes those that have a relocation. */
+function withoutSolvedBranches(section: ElfSection, { solved }: SectionCode): ElfSection {
+  const data = Uint8Array.from(section.data);
+  for (const { field, size } of solved) data.fill(0, field, field + size);
+  return { ...section, data };
 }
 
-/** Strings are pieces by themselves, other mergeable constants by their entry size. */
-function splitMergeable(section: ElfSection, role: Piece["role"]): Piece[] {
-  const pieces: Piece[] = [];
-  if (section.flags & SHF_STRINGS) {
-    const step = Math.max(section.entsize, 1);
-    let start = 0;
-    for (let at = 0; at + step <= section.data.length; at += step) {
-      if (section.data.subarray(at, at + step).some((byte) => byte !== 0)) continue;
-      pieces.push(newPiece(section, role, start, at + step, [], 0, false));
-      start = at + step;
-    }
-    if (start < section.data.length)
-      pieces.push(newPiece(section, role, start, section.data.length, [], 0, false));
-    return pieces;
-  }
-  const step = section.entsize > 0 ? section.entsize : section.size;
-  for (let at = 0; at < section.data.length; at += step)
-    pieces.push(newPiece(section, role, at, Math.min(at + step, section.data.length), [], 0, false));
-  return pieces;
-}
-
-/** Global names before local ones, functions and objects before untyped labels. */
-function preference(symbol: ElfSymbol): number {
-  return (
-    (symbol.bind === STB_LOCAL ? 2 : 0) + (symbol.bind === STB_WEAK ? 1 : 0) + (symbol.type === 0 ? 4 : 0)
-  );
+function pieceAround(pieces: readonly Piece[], offset: number): Piece {
+  return pieces[Math.max(lowerBoundOf(pieces, ({ start }) => start <= offset) - 1, 0)]!;
 }
 
 function sortedByOffset(relocations: ElfRelocation[]): ElfRelocation[] {
@@ -400,11 +379,16 @@ function sortedByOffset(relocations: ElfRelocation[]): ElfRelocation[] {
 }
 
 function lowerBound(relocations: readonly ElfRelocation[], offset: number): number {
+  return lowerBoundOf(relocations, (relocation) => relocation.offset < offset);
+}
+
+/** Index of the first element that is not before; those that are come first. */
+function lowerBoundOf<T>(list: readonly T[], isBefore: (element: T) => boolean): number {
   let low = 0;
-  let high = relocations.length;
+  let high = list.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (relocations[middle]!.offset < offset) low = middle + 1;
+    if (isBefore(list[middle]!)) low = middle + 1;
     else high = middle;
   }
   return low;

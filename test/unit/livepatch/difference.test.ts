@@ -153,6 +153,16 @@ describe("the kernel's tables", () => {
     expect(names(difference)).toEqual(["b"]);
     expect(difference.included.filter((name) => name.startsWith(".altinstr_replacement"))).toHaveLength(1);
   });
+
+  it("an empty replacement is nobody else's: what stands where it points is not compared, nor taken along", () => {
+    const source =
+      'int a(void) { ALTERNATIVE("nop", "", 5); return 1; }\nint b(void) { ALTERNATIVE("nop", "cld", 5); return 2; }\n';
+    const other = compare(source, source.replace('"cld"', '"clc"'));
+    expect(names(other)).toEqual(["b"]);
+    const own = compare(source, source.replace("return 1", "return 3"));
+    expect(names(own)).toEqual(["a"]);
+    expect(own.included.filter((name) => name.startsWith(".altinstr_replacement"))).toEqual([]);
+  });
 });
 
 describe("functions in parts", () => {
