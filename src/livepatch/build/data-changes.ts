@@ -1,18 +1,13 @@
 /** Changes of data that the running kernel holds already: which a live patch carries, and which it cannot. */
-import { type Correlation, isContentOnly, nameWithoutNumbers } from "./correlate.ts";
+import { type Correlation, isContentOnly } from "./correlate.ts";
 import { type DataDifference, dataDifferences } from "./data-difference.ts";
 import { type Holder, HolderSearch, isKeeper, sourceName } from "./data-holders.ts";
 import type { Caution, Problem } from "./finding.ts";
+import { isBookkeeping, nameWithoutNumbers } from "./names.ts";
 import { isPieceTarget, type Piece, pieceBytes, type UnitObject } from "./object.ts";
 import { isInitData } from "./sections.ts";
 
-/** Static data of the kernel's once-only and debugging macros: a changed or new one is simply another one. */
-const bookkeeping =
-  /^(__already_done|__warned|__print_once|__key|_rs|descriptor|__UNIQUE_ID_ddebug_?\d*|___done|_entry|_entry_ptr|___once_key)(\.|#|\d|$)/;
-
-export function isBookkeeping(name: string): boolean {
-  return bookkeeping.test(name);
-}
+export { isBookkeeping };
 
 export interface DataFindings {
   problems: Problem[];

@@ -1,5 +1,6 @@
 /** Where two versions of a datum differ, in words. */
-import { isContentOnly, nameWithoutNumbers } from "./correlate.ts";
+import { isContentOnly } from "./correlate.ts";
+import { nameWithoutNumbers } from "./names.ts";
 import { isPieceTarget, type Piece, pieceBytes, type Reference } from "./object.ts";
 
 export interface DataDifference {

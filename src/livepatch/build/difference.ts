@@ -4,19 +4,11 @@
  * A function counts as changed when its bytes, what its relocations refer to, the entries of the
  * kernel's tables that belong to it, or read-only data that it reads differ.
  */
-import { type Correlation, correlate, isContentOnly } from "./correlate.ts";
+import { Comparison } from "./comparison.ts";
+import { type Correlation, correlate } from "./correlate.ts";
 import { dataFindings } from "./data-changes.ts";
 import type { Caution, Problem } from "./finding.ts";
-import {
-  isPieceTarget,
-  type Piece,
-  type PieceTarget,
-  pieceBytes,
-  type Reference,
-  type SymbolTarget,
-  type TableEntry,
-  type UnitObject,
-} from "./object.ts";
+import type { Piece, UnitObject } from "./object.ts";
 
 export interface ChangedFunction {
   original: Piece;
@@ -97,123 +89,6 @@ export function differenceOf(original: UnitObject, patched: UnitObject): Differe
 export function coldParent(piece: Piece, object: UnitObject): Piece | undefined {
   const match = /^(.*)\.cold(\.\d+)?$/.exec(piece.name);
   return match?.[1] === undefined ? undefined : object.byName.get(match[1]);
-}
-
-class Comparison {
-  readonly #correlation: Correlation;
-  readonly #equalContent = new Map<Piece, Map<Piece, boolean>>();
-
-  constructor(correlation: Correlation) {
-    this.#correlation = correlation;
-  }
-
-  /** Undefined when the functions are the same. */
-  functionDifference(a: Piece, b: Piece): string | undefined {
-    // A function that shares its section has padding of its neighbours around it, which is not its own.
-    const [bytesA, bytesB] = [pieceBytes(a), pieceBytes(b)];
-    if (bytesA.length !== bytesB.length)
-      return `its size changes from ${bytesA.length - a.entry} to ${bytesB.length - b.entry} bytes`;
-    if (Buffer.compare(bytesA, bytesB) !== 0) return "its instructions differ";
-    const reference = this.#referenceDifference(a.references, b.references);
-    if (reference) return reference;
-    return this.#tableDifference(a, b);
-  }
-
-  /** Equal bytes that refer to equal things: how strings, tables and replacements are told apart. */
-  sameContent(a: Piece, b: Piece): boolean {
-    const known = this.#equalContent.get(a)?.get(b);
-    if (known !== undefined) return known;
-    const results = this.#equalContent.get(a) ?? new Map<Piece, boolean>();
-    this.#equalContent.set(a, results);
-    // Data may refer to itself in a circle: equal until a difference is found.
-    results.set(b, true);
-    const equal =
-      a.end - a.start === b.end - b.start &&
-      Buffer.compare(pieceBytes(a), pieceBytes(b)) === 0 &&
-      this.#referenceDifference(a.references, b.references) === undefined;
-    results.set(b, equal);
-    return equal;
-  }
-
-  #tableDifference(a: Piece, b: Piece): string | undefined {
-    const namesOf = (entries: readonly TableEntry[]) => entries.map((entry) => entry.section.name);
-    const [before, after] = [namesOf(a.tableEntries), namesOf(b.tableEntries)];
-    if (before.join() !== after.join()) {
-      const name =
-        after.find((section, index) => section !== before[index]) ??
-        before.find((section, index) => section !== after[index]);
-      return `its entries in ${name} differ`;
-    }
-    for (const [index, entry] of a.tableEntries.entries()) {
-      const other = b.tableEntries[index]!;
-      if (Buffer.compare(functionalBytes(entry), functionalBytes(other)) !== 0)
-        return `its entries in ${entry.section.name} differ`;
-      const reference = this.#referenceDifference(entry.references, other.references);
-      if (reference) return `in ${entry.section.name} ${reference}`;
-    }
-    return undefined;
-  }
-
-  #referenceDifference(a: readonly Reference[], b: readonly Reference[]): string | undefined {
-    if (a.length !== b.length) return "it refers to more or fewer things than before";
-    for (const [index, before] of a.entries()) {
-      const after = b[index]!;
-      if (before.offset !== after.offset || before.type !== after.type) return "its relocations differ";
-      const difference = this.#targetDifference(before.target, after.target);
-      if (difference) return difference;
-    }
-    return undefined;
-  }
-
-  #targetDifference(a: PieceTarget | SymbolTarget, b: PieceTarget | SymbolTarget): string | undefined {
-    if (!isPieceTarget(a) || !isPieceTarget(b)) {
-      const same = targetName(a) === targetName(b) && distanceFromSymbol(a) === distanceFromSymbol(b);
-      return same ? undefined : `it refers to ${targetName(b)} instead of ${targetName(a)}`;
-    }
-    if (isContentOnly(a.piece) || isContentOnly(b.piece)) {
-      if (a.addend === b.addend && a.piece.role === b.piece.role && this.sameContent(a.piece, b.piece))
-        return undefined;
-      return a.piece.role === "auxiliaryCode"
-        ? "its alternative instructions differ"
-        : `it reads other constants (${describe(a.piece)} becomes ${describe(b.piece)})`;
-    }
-    if (
-      this.#correlation.patchedOf.get(a.piece) !== b.piece ||
-      distanceFromSymbol(a) !== distanceFromSymbol(b)
-    )
-      return `it refers to ${b.piece.name} instead of ${a.piece.name}`;
-    if (a.piece.role === "readOnlyData" && !this.sameContent(a.piece, b.piece))
-      return `it reads ${b.piece.name}, whose content changed`;
-    return undefined;
-  }
-}
-
-/**
- * An entry's bytes without what only tells where the source stood: the line in struct bug_entry
- * (include/asm-generic/bug.h: two 4-byte displacements, u16 line, u16 flags).
- */
-function functionalBytes(entry: TableEntry): Uint8Array {
-  const bytes = pieceBytes(entry);
-  if (entry.section.name !== "__bug_table" || bytes.length !== 12 || entry.references.length !== 2)
-    return bytes;
-  return Uint8Array.from(bytes, (byte, index) => (index === 8 || index === 9 ? 0 : byte));
-}
-
-function targetName(target: PieceTarget | SymbolTarget): string {
-  return isPieceTarget(target) ? target.piece.name : target.symbol;
-}
-
-/** Padding before a function may grow or shrink; what counts is the distance from its symbol. */
-function distanceFromSymbol(target: PieceTarget | SymbolTarget): number {
-  return isPieceTarget(target) ? target.addend - target.piece.entry : target.addend;
-}
-
-/** A string for people: its text where it is one. */
-function describe(piece: Piece): string {
-  const text = Buffer.from(pieceBytes(piece)).toString("latin1").replace(/\0$/, "");
-  return /^[\x20-\x7e\n\t]+$/.test(text)
-    ? JSON.stringify(text.length > 40 ? `${text.slice(0, 37)}...` : text)
-    : piece.name;
 }
 
 function initChange(piece: Piece): Problem {

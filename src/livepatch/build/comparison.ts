@@ -1,0 +1,156 @@
+/** Whether two pieces of one unit's objects, one from each, are the same thing to a running kernel. */
+import { R_X86_64_PC32, R_X86_64_PLT32 } from "../../formats/elf/constants.ts";
+import { type Correlation, isContentOnly } from "./correlate.ts";
+import { onlyLinesDiffer, sourceFileAt } from "./line-operands.ts";
+import { isBookkeeping, variableName } from "./names.ts";
+import {
+  isPieceTarget,
+  type Piece,
+  type PieceTarget,
+  pieceBytes,
+  type Reference,
+  type SymbolTarget,
+  type TableEntry,
+} from "./object.ts";
+import { isHintForObjtool } from "./sections.ts";
+
+export class Comparison {
+  readonly #correlation: Correlation;
+  readonly #equalContent = new Map<Piece, Map<Piece, boolean>>();
+
+  constructor(correlation: Correlation) {
+    this.#correlation = correlation;
+  }
+
+  /** Why two functions differ; undefined when they are the same. */
+  functionDifference(a: Piece, b: Piece): string | undefined {
+    // A function that shares its section has padding of its neighbours around it, which is not its own.
+    const [bytesA, bytesB] = [pieceBytes(a), pieceBytes(b)];
+    if (bytesA.length !== bytesB.length)
+      return `its size changes from ${bytesA.length - a.entry} to ${bytesB.length - b.entry} bytes`;
+    if (Buffer.compare(bytesA, bytesB) !== 0 && !onlyLinesDiffer(a, b)) return "its instructions differ";
+    return this.#referenceDifference(a.references, b.references) ?? this.#tableDifference(a, b);
+  }
+
+  /** Equal bytes that refer to equal things: how strings, tables and replacements are told apart. */
+  sameContent(a: Piece, b: Piece): boolean {
+    const known = this.#equalContent.get(a)?.get(b);
+    if (known !== undefined) return known;
+    const results = this.#equalContent.get(a) ?? new Map<Piece, boolean>();
+    this.#equalContent.set(a, results);
+    // Data may refer to itself in a circle: equal until a difference is found.
+    results.set(b, true);
+    const equal =
+      a.end - a.start === b.end - b.start &&
+      Buffer.compare(functionalData(a), functionalData(b)) === 0 &&
+      this.#referenceDifference(a.references, b.references) === undefined &&
+      this.#tableDifference(a, b) === undefined;
+    results.set(b, equal);
+    return equal;
+  }
+
+  #tableDifference(a: Piece, b: Piece): string | undefined {
+    const functional = ({ section }: TableEntry) => !isHintForObjtool(section.name);
+    const [entriesA, entriesB] = [a.tableEntries.filter(functional), b.tableEntries.filter(functional)];
+    for (let index = 0; index < Math.max(entriesA.length, entriesB.length); index++) {
+      const [before, after] = [entriesA[index], entriesB[index]];
+      if (!before || !after || before.section.name !== after.section.name)
+        return `its entries in ${(after ?? before!).section.name} differ`;
+      if (Buffer.compare(functionalEntry(before), functionalEntry(after)) !== 0)
+        return `its entries in ${before.section.name} differ`;
+      const reference = this.#referenceDifference(before.references, after.references);
+      if (reference) return `in ${before.section.name} ${reference}`;
+    }
+    return undefined;
+  }
+
+  #referenceDifference(a: readonly Reference[], b: readonly Reference[]): string | undefined {
+    if (a.length !== b.length) return "it refers to more or fewer things than before";
+    for (const [index, before] of a.entries()) {
+      const after = b[index]!;
+      // Of one width and one meaning, whatever their names: binutils before 2.31 wrote PC32 for calls, later PLT32.
+      if (before.offset !== after.offset || plainType(before) !== plainType(after))
+        return "its relocations differ";
+      const difference = this.#targetDifference(before.target, after.target);
+      if (difference) return difference;
+    }
+    return undefined;
+  }
+
+  #targetDifference(a: PieceTarget | SymbolTarget, b: PieceTarget | SymbolTarget): string | undefined {
+    if (!isPieceTarget(a) || !isPieceTarget(b)) {
+      const same = targetName(a) === targetName(b) && distanceFromSymbol(a) === distanceFromSymbol(b);
+      return same ? undefined : `it refers to ${targetName(b)} instead of ${targetName(a)}`;
+    }
+    if (isContentOnly(a.piece) || isContentOnly(b.piece)) {
+      if (a.addend === b.addend && a.piece.role === b.piece.role && this.sameContent(a.piece, b.piece))
+        return undefined;
+      return a.piece.role === "auxiliaryCode"
+        ? "its alternative instructions differ"
+        : `it reads other constants (${describe(a.piece)} becomes ${describe(b.piece)})`;
+    }
+    if (distanceFromSymbol(a) !== distanceFromSymbol(b) || !this.#sameThing(a.piece, b.piece))
+      return `it refers to ${b.piece.name} instead of ${a.piece.name}`;
+    if (a.piece.role === "readOnlyData" && !this.sameContent(a.piece, b.piece))
+      return `it reads ${b.piece.name}, whose content changed`;
+    return undefined;
+  }
+
+  #sameThing(a: Piece, b: Piece): boolean {
+    if (this.#correlation.patchedOf.get(a) === b) return true;
+    // One flag of WARN_ONCE() or one lock class is as good as another that nothing else claims.
+    return (
+      isBookkeeping(a.name) &&
+      variableName(a.name) === variableName(b.name) &&
+      !this.#correlation.patchedOf.has(a) &&
+      !this.#correlation.originalOf.has(b)
+    );
+  }
+}
+
+/** R_X86_64_PLT32 is R_X86_64_PC32 in the kernel (arch/x86/kernel/module.c). */
+function plainType({ type }: Reference): number {
+  return type === R_X86_64_PLT32 ? R_X86_64_PC32 : type;
+}
+
+/**
+ * An entry's bytes without what only tells where the source stood: the line in struct bug_entry, whose last fields are
+ * `unsigned short line, flags` behind the displacements of the place, the file and since 6.19 the format
+ * (include/asm-generic/bug.h). Without CONFIG_DEBUG_BUGVERBOSE there is one displacement and no line.
+ */
+function functionalEntry(entry: TableEntry): Uint8Array {
+  const bytes = pieceBytes(entry);
+  if (entry.section.name !== "__bug_table" || entry.references.length < 2 || bytes.length < 12) return bytes;
+  const line = bytes.length - 4;
+  return Uint8Array.from(bytes, (byte, index) => (index === line || index === line + 1 ? 0 : byte));
+}
+
+/**
+ * A datum's bytes, the same way: what the sanitizers note about a place in the source begins with struct
+ * source_location { const char *file; u32 line, column; } (lib/ubsan.h).
+ */
+function functionalData(piece: Piece): Uint8Array {
+  const bytes = pieceBytes(piece);
+  if (piece.role !== "data" || piece.named || bytes.length < 16) return bytes;
+  const [first] = piece.references;
+  if (first?.offset !== 0 || !isPieceTarget(first.target)) return bytes;
+  if (sourceFileAt(first.target.piece, first.target.addend) === undefined) return bytes;
+  return Uint8Array.from(bytes, (byte, index) => (index >= 8 && index < 16 ? 0 : byte));
+}
+
+function targetName(target: PieceTarget | SymbolTarget): string {
+  return isPieceTarget(target) ? target.piece.name : target.symbol;
+}
+
+/** Padding before a function may grow or shrink; what counts is the distance from its symbol. */
+function distanceFromSymbol(target: PieceTarget | SymbolTarget): number {
+  return isPieceTarget(target) ? target.addend - target.piece.entry : target.addend;
+}
+
+/** A string for people: its text where it is one. */
+function describe(piece: Piece): string {
+  const text = Buffer.from(pieceBytes(piece)).toString("latin1").replace(/\0$/, "");
+  return /^[\x20-\x7e\n\t]+$/.test(text)
+    ? JSON.stringify(text.length > 40 ? `${text.slice(0, 37)}...` : text)
+    : piece.name;
+}
