@@ -10,7 +10,7 @@ import {
 import { type ElfFile, readElf } from "../../formats/elf/read.ts";
 import { parseModinfo } from "../../formats/modinfo.ts";
 import { readModversions } from "../../formats/modversions.ts";
-import { relocationKind } from "./arch/x86_64.ts";
+import { architectureOf } from "./arch/architecture.ts";
 import type { TargetCode } from "./match.ts";
 import type { ExportedSymbol } from "./resolve.ts";
 
@@ -151,7 +151,7 @@ function auditRelocations(elf: ElfFile, findings: string[]): number {
       findings.push(`${rela.name} would be applied too late for ${target.name}`);
     for (const relocation of elf.relocationsIn(rela, target)) {
       const symbol = elf.symbols[relocation.symbol]!;
-      const kind = relocationKind(relocation.type);
+      const kind = architectureOf(elf.header.machine)?.relocationKind(relocation.type);
       // Debug information is not loaded.
       if (!kind) {
         if (target.flags & 2) findings.push(`${rela.name} has a relocation of type ${relocation.type}`);

@@ -4,14 +4,7 @@
  * the address of everything that the functions refer to.
  */
 import { STT_FUNC } from "../../formats/elf/constants.ts";
-import {
-  fentryCallSize,
-  fentrySymbol,
-  isJumpLabelNop,
-  jumpLabelSiteSize,
-  type RelocationKind,
-  relocationKind,
-} from "./arch/x86_64.ts";
+import type { Architecture, RelocationKind } from "./arch/architecture.ts";
 import { isContentOnly } from "./correlate.ts";
 import {
   isPieceTarget,
@@ -139,6 +132,7 @@ function compareFunction(
     piece.start -
     piece.entry;
   const code = {
+    arch: piece.arch,
     section: piece.section,
     start: piece.start + piece.entry,
     end: piece.start + piece.entry + size,
@@ -156,7 +150,7 @@ function compareFunction(
 }
 
 function compareBytes(
-  range: Pick<Piece, "section" | "start" | "end">,
+  range: Pick<Piece, "arch" | "section" | "start" | "end">,
   references: readonly Reference[],
   /** Subtracted from the references' offsets. */
   bias: number,
@@ -170,17 +164,19 @@ function compareBytes(
   const actual = target.read(location, expected.length);
   if (!actual) return `${target.object} holds nothing at that place`;
   const ignored = new Uint8Array(expected.length);
+  const { arch } = range;
 
   for (const site of jumpLabelSites) {
-    const size = jumpLabelSiteSize(expected, site);
+    const size = arch.jumpLabelSiteSize(expected, site);
     // objtool makes NOPs of the jumps whose label is off (CONFIG_HAVE_JUMP_LABEL_HACK).
-    if (size && isJumpLabelNop(actual.subarray(site, site + size))) ignored.fill(1, site, site + size);
+    if (size && arch.isJumpLabelNop(actual.subarray(site, site + size))) ignored.fill(1, site, site + size);
   }
   for (const reference of references) {
     const at = reference.offset - bias;
-    const kind = relocationKind(reference.type)!;
-    if (isTracerCall(reference.target)) {
-      ignored.fill(1, at - 1, at - 1 + fentryCallSize);
+    const kind = arch.fieldKind(reference.type)!;
+    if (isTracerCall(reference.target, arch)) {
+      const { field, sizeBytes } = arch.tracerCall;
+      ignored.fill(1, at - field, at - field + sizeBytes);
       continue;
     }
     if (ignored[at]) continue;
@@ -194,8 +190,8 @@ function compareBytes(
   return undefined;
 }
 
-function isTracerCall(target: PieceTarget | SymbolTarget): boolean {
-  return !isPieceTarget(target) && target.symbol === fentrySymbol;
+function isTracerCall(target: PieceTarget | SymbolTarget, arch: Architecture): boolean {
+  return !isPieceTarget(target) && target.symbol === arch.tracerCall.symbol;
 }
 
 function compareTarget(

@@ -21,9 +21,9 @@ import {
   readElf,
 } from "../../formats/elf/read.ts";
 import { type Architecture, architectureOf } from "./arch/architecture.ts";
+import { isEmptyReplacement } from "./arch/x86_64-alternatives.ts";
 import { readCode, type SectionCode } from "./code.ts";
 import { cutSection } from "./cut.ts";
-import { isEmptyReplacement } from "./arch/x86_64-alternatives.ts";
 import { isHintForObjtool, type SectionRole, sectionRole } from "./sections.ts";
 import { entrySize } from "./table-entries.ts";
 
@@ -159,7 +159,8 @@ class ObjectReader {
     }
     this.#cut();
     const pieces = [...this.#piecesOf.values()].flat();
-    for (const piece of pieces) piece.references = this.#references(piece.section, piece.start, piece.end, piece);
+    for (const piece of pieces)
+      piece.references = this.#references(piece.section, piece.start, piece.end, piece);
     // By name: the order of the sections depends on which function needs one first.
     for (const name of [...tables.keys()].sort()) this.#assignEntries(tables.get(name)!);
     const byName = new Map<string, Piece>();
@@ -182,7 +183,8 @@ class ObjectReader {
         relocated: this.#relocations.get(section.index)!.map(({ offset }) => offset),
       });
       if (pieces.length > 1)
-        for (const piece of pieces) for (const symbol of piece.symbols) this.#pieceOfSymbol.set(symbol, piece);
+        for (const piece of pieces)
+          for (const symbol of piece.symbols) this.#pieceOfSymbol.set(symbol, piece);
       this.#piecesOf.set(section.index, pieces);
       return pieces;
     };
@@ -213,7 +215,10 @@ class ObjectReader {
     const pointed = this.#pointedPlaces();
     for (const section of rest) {
       const places = [...(pointed.get(section.index) ?? [])].filter((at) => at >= 0 && at < section.size);
-      cut(section, places.sort((a, b) => a - b));
+      cut(
+        section,
+        places.sort((a, b) => a - b),
+      );
     }
   }
 

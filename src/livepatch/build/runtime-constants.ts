@@ -2,8 +2,6 @@
  * Constants that the kernel writes into its own code while it boots, such as the end of user memory. In a module
  * nobody would write them: code that is taken along reads the variable instead, as the kernel's modules do.
  */
-import { R_X86_64_PC32 } from "../../formats/elf/constants.ts";
-import { loadInsteadOfRuntimeConstant } from "./arch/x86_64.ts";
 import type { Problem } from "./finding.ts";
 import type { Destination, IncludedPiece, IncludedReference } from "./inclusion.ts";
 import { isPieceTarget, type Piece } from "./object.ts";
@@ -27,13 +25,15 @@ export function withRuntimeConstants(
     const place =
       target && isPieceTarget(target) && target.piece === included.piece ? target.addend : undefined;
     const load =
-      kind === "ptr" && place !== undefined ? loadInsteadOfRuntimeConstant(bytes, place) : undefined;
+      kind === "ptr" && place !== undefined
+        ? included.piece.arch.loadInsteadOfRuntimeConstant(bytes, place)
+        : undefined;
     if (!load) return unsupported(included.piece, symbol);
     bytes.set(load.bytes, load.start);
     const destination = destinationOf(symbol, load.addend);
     references.push({
       offset: load.field,
-      type: R_X86_64_PC32,
+      type: load.type,
       branch: false,
       target: { symbol, weak: false, addend: load.addend },
       destination,
