@@ -6,7 +6,9 @@ import { dirname, join } from "node:path";
 import { cacheFolder } from "../src/core/cache.ts";
 import { targetKernel } from "../src/kernel/target.ts";
 import { diffObjects } from "../src/livepatch/build/object-diff.ts";
+import { prepareTrees } from "../src/livepatch/build/trees.ts";
 import { testKernels } from "../test/vm/kernels.ts";
+import { findCreateDiffObject, runCreateDiffObject } from "./create-diff-object.ts";
 import { fuzzDifference } from "./fuzz.ts";
 import { objectPair } from "./object-pair.ts";
 import { tenUnitPatch } from "./ten-units.ts";
@@ -22,6 +24,7 @@ const root = dirname(import.meta.dirname);
 const rekernel = join(root, "bin/rekernel");
 const patch = join(root, "demo/cgroup-kill.patch");
 const json = process.argv.includes("--json");
+const pairNames = { original: "original", patched: "patched" };
 const folder = mkdtempSync(join(tmpdir(), "rekernel-bench-"));
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
 for (const name of ["SIGINT", "SIGTERM"] as const) process.on(name, () => process.exit(1));
@@ -51,13 +54,29 @@ const diffs: number[] = [];
 for (let index = 0; index < 7; index++)
   diffs.push((await run(["patch", "diff", originalPath, patchedPath])).elapsedMs);
 record({ what: "patch diff of tcp_input, whole process (median of 7)", ms: median(diffs), limitMs: 350 });
-const inMemory: number[] = [];
-for (let index = 0; index < 40; index++) {
-  const startedMs = performance.now();
-  diffObjects(original, patched, { original: originalPath, patched: patchedPath });
-  inMemory.push(performance.now() - startedMs);
+const warmMs = warmDifference(original, patched);
+record({ what: "  the difference itself, in memory, warm (median of 20)", ms: warmMs });
+const peer = await findCreateDiffObject();
+if (peer === undefined) say("create-diff-object is not installed: no comparison with it");
+else {
+  const theirs = await runCreateDiffObject(
+    peer,
+    await prepareTrees(target),
+    { original, patched },
+    folder,
+    11,
+  );
+  const ours = warmDifference(theirs.original, theirs.patched);
+  const changed = diffObjects(theirs.original, theirs.patched, pairNames).changed.sort();
+  if (changed.join() !== theirs.changed.join())
+    throw new Error(`create-diff-object says ${theirs.changed.join(", ")}; rekernel ${changed.join(", ")}`);
+  record({ what: "create-diff-object on the same pair, after objtool (median of 11)", ms: theirs.ms });
+  record({
+    what: `  the difference of that pair, ${(ours / theirs.ms).toFixed(2)} of it`,
+    ms: ours,
+    limitMs: theirs.ms,
+  });
 }
-record({ what: "  the difference itself, in memory, warm (median of 20)", ms: median(inMemory.slice(20)) });
 const fuzzRuns = 20_000;
 say(`Comparing ${fuzzRuns} mutated copies of it`);
 const fuzzed = fuzzDifference(original, fuzzRuns, 1);
@@ -96,6 +115,16 @@ else {
     const limit = limitMs === undefined ? "" : `  ${ms < limitMs ? "under" : "OVER"} ${duration(limitMs)}`;
     console.log(`${what.padEnd(width)}  ${duration(ms).padStart(9)}${limit}`);
   }
+}
+
+function warmDifference(before: Uint8Array, after: Uint8Array): number {
+  const times: number[] = [];
+  for (let index = 0; index < 40; index++) {
+    const startedMs = performance.now();
+    diffObjects(before, after, pairNames);
+    times.push(performance.now() - startedMs);
+  }
+  return median(times.slice(20));
 }
 
 function record(measurement: Measurement): void {
