@@ -3,6 +3,9 @@
 /** Where {@link authorHeader} is found. */
 export const authorHeaderPath = "rekernel/livepatch.h";
 
+/** The module's own struct klp_patch, for klp_get_state(). */
+export const patchVariable = "rekernel_patch";
+
 /** Sections that the macros fill and that never go into the module. */
 export const directiveSection = ".rekernel.directives";
 export const stateSection = ".rekernel.states";
@@ -33,8 +36,9 @@ export const authorHeader = `/* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The patch changes the state of the system that \`id\` stands for (not 0), in a way that takes \`version\` to undo
  * (Documentation/livepatch/system-state.rst; Linux 5.4). The kernel loads no patch that replaces this one and
- * declares a lower version, or none. In callbacks: klp_get_state(), klp_get_prev_state().
+ * declares a lower version, or none. In callbacks: klp_get_state(&${patchVariable}, id), klp_get_prev_state(id).
  */
+extern struct klp_patch ${patchVariable};
 #define REKERNEL_STATE(id_, version_) \\
 	static const struct klp_state __UNIQUE_ID(rekernel_state) \\
 	__used __section("${stateSection}") = { .id = (id_), .version = (version_) }

@@ -1,3 +1,4 @@
+import { patchVariable } from "./author-header.ts";
 import type { CallbackKind } from "./callbacks.ts";
 import type { SystemState } from "./states.ts";
 
@@ -68,14 +69,15 @@ ${entries.join("\n")}
 \t{ }
 };
 ${states === "" ? "" : `\nstatic struct klp_state states[] = {\n${states}\t{ }\n};\n`}
-static struct klp_patch patch = {
+extern struct klp_patch ${patchVariable};
+struct klp_patch ${patchVariable} = {
 \t.mod = THIS_MODULE,
 \t.objs = objects,
 ${states === "" ? "" : "\t.states = states,\n"}${options.replace ? "\t.replace = true,\n" : ""}};
 
 static int __init livepatch_init(void)
 {
-\treturn klp_enable_patch(&patch);
+\treturn klp_enable_patch(&${patchVariable});
 }
 
 static void __exit livepatch_exit(void)

@@ -2,6 +2,7 @@
 import { RekernelError } from "../../core/errors.ts";
 import { STB_GLOBAL } from "../../formats/elf/constants.ts";
 import type { AnalysedUnit, PlanContext } from "./analysis.ts";
+import { patchVariable } from "./author-header.ts";
 import { bindUnit } from "./bind.ts";
 import { withAnswers } from "./directives.ts";
 import type { Caution } from "./finding.ts";
@@ -77,7 +78,7 @@ export function planModule(analysed: readonly AnalysedUnit[], context: PlanConte
     );
   refuse(touched.flatMap(mismatchProblems));
 
-  const newGlobals = new Set<string>();
+  const newGlobals = new Set([patchVariable]);
   const included = touched.map((unit) => {
     const own = unit.module ?? context.vmlinux;
     const neededElsewhere = unit.patched.pieces.filter(
