@@ -41,7 +41,7 @@ export interface Versions {
 }
 
 /** So often may a patch grow by what its compilation lacks. */
-const maximumRounds = 8;
+const maximumRounds = 12;
 
 export async function buildFile(
   file: string,
@@ -58,17 +58,23 @@ export async function buildFile(
     const { result, error } = await buildOnce(patch, name, output, versions.target, options);
     const described = { ...result, file, along: [...along.keys()], seconds: secondsSince(started), patch };
     if (error === undefined || round === maximumRounds) return described;
-    const sizeBefore = sizeOf(along);
-    for (const { path, words } of await missingFiles(error, [file, ...along.keys()], versions, options)) {
-      const known = along.get(path)?.words;
-      along.set(path, words === undefined ? { path } : { path, words: words.union(known ?? new Set()) });
+    const missing = await missingFiles(error, file, along, versions, options);
+    if (missing.length === 0) return described;
+    for (const { path, words } of missing) {
+      const known = along.get(path);
+      along.set(
+        path,
+        known && words ? { path, words: words.union(known.words ?? new Set()) } : { path, words },
+      );
     }
-    if (sizeOf(along) === sizeBefore) return described;
   }
 }
 
-function sizeOf(along: ReadonlyMap<string, WantedFile>): number {
-  return [...along.values()].reduce((sum, { words }) => sum + 1 + (words?.size ?? 0), 0);
+/** Whether the patch has it already. */
+function isThere({ path, words }: WantedFile, along: ReadonlyMap<string, WantedFile>): boolean {
+  const known = along.get(path);
+  if (known === undefined) return false;
+  return known.words === undefined || (words?.isSubsetOf(known.words) ?? false);
 }
 
 async function buildOnce(
@@ -121,52 +127,75 @@ async function buildOnce(
   }
 }
 
-/** Changed files of the newer version that an error says are needed besides. */
+/** Changed files of the newer version, or parts of them, that an error says are needed besides. */
 async function missingFiles(
   error: RekernelError,
-  files: readonly string[],
+  file: string,
+  along: ReadonlyMap<string, WantedFile>,
   versions: Versions,
   options: WorkOptions,
 ): Promise<WantedFile[]> {
   const { changes } = versions;
+  const files = [file, ...along.keys()];
+  const isNew = (wanted: WantedFile) => wanted.path !== file && !isThere(wanted, along);
+  const details = `${error.message}\n${error.details ?? ""}`;
   if (error.code === "RK-SYMBOL-UNKNOWN") {
-    const names = [...`${error.message}\n${error.details ?? ""}`.matchAll(/refers to (\w+), which/g)];
-    return newlyDefining([...new Set(names.map((match) => match[1]!))], versions);
+    const names = new Set([...details.matchAll(/refers to (\w+), which/g)].map((match) => match[1]!));
+    return (await newlyDefining([...names], versions)).filter(isNew);
   }
   if (error.code !== "RK-COMPILE-ERROR") return [];
-  const details = `${error.message}\n${error.details ?? ""}`;
   const absent = /fatal error: (\S+): No such file/.exec(details)?.[1];
   if (absent !== undefined)
     return changes.created
       .filter((path) => path === absent || path.endsWith(`/${absent}`))
       .slice(0, 1)
-      .map((path) => ({ path }));
+      .map((path) => ({ path }))
+      .filter(isNew);
   // A header's change reached another C file, which has to follow.
   const broken = [...details.matchAll(/^([^\s:]+\.c):\d+/gm)]
     .map((match) => match[1]!)
     .filter((path) => !files.includes(path) && changes.modified.includes(path));
   if (broken.length > 0) return [...new Set(broken)].map((path) => ({ path }));
-  const words = new Set(
-    [...details.matchAll(/‘([^’]*)’/g)]
-      .flatMap((match) => match[1]!.match(/[A-Za-z_]\w*/g) ?? [])
-      .filter((word) => !keywords.has(word)),
-  );
   const sources = files.filter((path) => path.endsWith(".c"));
-  const mentions = { changed: new Map<string, Set<string>>(), beside: new Map<string, Set<string>>() };
-  for (const path of await headersOf(sources, versions, options)) {
-    const diff = (await patchOf(versions.trees.pristine, versions.after, [{ path }])).toString("latin1");
-    for (const word of words) {
-      const how = mention(diff, word);
-      if (how) mentions[how].set(path, (mentions[how].get(path) ?? new Set()).add(word));
+  const headers = await headersOf(sources, versions, options);
+  const quoted = [...details.matchAll(/‘([^’]*)’/g)].map((match) => match[1]!);
+  const shown = [...details.matchAll(/^ *\d+ \| (.*)$/gm)].map((match) => match[1]!);
+  // What is sure first: what the compiler names, then what stands on the lines that it shows, then everything.
+  for (const texts of [quoted, shown]) {
+    const { changed, beside } = await mentioning(headers, wordsIn(texts), versions);
+    for (const found of [changed, beside]) {
+      const more = found.filter(isNew);
+      if (more.length > 0) return more;
     }
   }
-  const chosen = mentions.changed.size > 0 ? mentions.changed : mentions.beside;
-  return [...chosen].map(([path, found]) => ({ path, words: found }));
+  return headers.map((path) => ({ path })).filter(isNew);
 }
 
-/** Words in a compiler's quotes that say nothing. */
+/** The headers whose changes have some of the words in them, or only beside them. */
+async function mentioning(
+  headers: readonly string[],
+  words: ReadonlySet<string>,
+  { trees, after }: Versions,
+): Promise<Record<"changed" | "beside", WantedFile[]>> {
+  const found: Record<"changed" | "beside", WantedFile[]> = { changed: [], beside: [] };
+  for (const path of headers) {
+    const diff = (await patchOf(trees.pristine, after, [{ path }])).toString("latin1");
+    for (const how of ["changed", "beside"] as const) {
+      const those = [...words].filter((word) => mention(diff, word) === how);
+      if (those.length > 0) found[how].push({ path, words: new Set(those) });
+    }
+  }
+  return found;
+}
+
+function wordsIn(texts: readonly string[]): Set<string> {
+  const words = texts.flatMap((text) => text.match(/[A-Za-z_]\w*/g) ?? []);
+  return new Set(words.filter((word) => !keywords.has(word)));
+}
+
+/** Words that say nothing. */
 const keywords = new Set(
-  "anonymous bool char const enum int long short signed static struct union unsigned void volatile".split(
+  "anonymous bool char const else enum goto if int long return short signed sizeof static struct union unsigned void volatile".split(
     " ",
   ),
 );

@@ -95,7 +95,7 @@ export function sampleOf(files: readonly string[], size: number, seed: string): 
 /** A file whose changes a patch is to hold: all, or the hunks about these words. */
 export interface WantedFile {
   path: string;
-  words?: ReadonlySet<string>;
+  words?: ReadonlySet<string> | undefined;
 }
 
 /** One unified diff of these files. A file that only the newer version has is created. */
