@@ -1,10 +1,11 @@
 /** What an object's debug information tells about its functions, variables and types. */
-import { isAbsolute, normalize, relative } from "node:path";
 import * as dw from "../../../formats/dwarf/constants.ts";
 import { DwarfInfo, type Entry, hasDebugInfo } from "../../../formats/dwarf/info.ts";
 import { encodePlace } from "../../../formats/dwarf/sections.ts";
 import { SHN_LORESERVE, SHN_UNDEF, STT_FILE, STT_SECTION } from "../../../formats/elf/constants.ts";
 import { type ElfFile, readElf } from "../../../formats/elf/read.ts";
+import { DwarfTypes } from "./dwarf-types.ts";
+import { nameOf, sourcePlace } from "./places.ts";
 
 export interface UnitDebugInfo {
   /**
@@ -17,8 +18,7 @@ export interface UnitDebugInfo {
   placeOf(name: string): string | undefined;
   /** Functions of the symbol table into which the compiler inlined a function of this source name. */
   carriersOf(inlined: string): readonly string[];
-  /** The entries themselves. */
-  dwarf: DwarfInfo;
+  types: DwarfTypes;
 }
 
 /**
@@ -31,43 +31,9 @@ export function readDebugInfo(bytes: Uint8Array, name: string): UnitDebugInfo | 
   return hasDebugInfo(elf) ? new DebugInfo(elf) : undefined;
 }
 
-/** The place at which an entry is declared, with a path relative to the source tree. */
-export function sourcePlace(dwarf: DwarfInfo, entry: Entry): string | undefined {
-  for (const described of withOrigins(dwarf, entry)) {
-    const place = dwarf.declaredAt(described);
-    if (!place) continue;
-    return `${pathInTree(place.path, dwarf.directoryOf(described))}:${place.line}`;
-  }
-  return undefined;
-}
-
-function pathInTree(path: string, directory: string): string {
-  const inside = isAbsolute(path) && directory !== "" ? relative(directory, path) : path;
-  if (!inside.startsWith("..")) return normalize(inside);
-  // The authors' headers lie beside the patched tree, in a folder that has another name in each build.
-  return path.includes("/include/") ? path.slice(path.lastIndexOf("/include/") + "/include/".length) : path;
-}
-
-/** The name of an entry, or of the one that it is an instance of; "" without one. */
-export function nameOf(dwarf: DwarfInfo, entry: Entry): string {
-  for (const described of withOrigins(dwarf, entry)) {
-    const name = dwarf.nameOf(described);
-    if (name !== "") return name;
-  }
-  return "";
-}
-
-/** An entry and those that tell what it leaves out; hostile chains end. */
-function* withOrigins(dwarf: DwarfInfo, entry: Entry): Generator<Entry> {
-  let described: Entry | undefined = entry;
-  for (let steps = 0; described !== undefined && steps < 8; steps++) {
-    yield described;
-    described = dwarf.originOf(described);
-  }
-}
-
 class DebugInfo implements UnitDebugInfo {
   readonly dwarf: DwarfInfo;
+  readonly types: DwarfTypes;
   readonly #elf: ElfFile;
   #entries: Map<string, Entry> | undefined;
   #symbols: Map<Entry, readonly string[]> | undefined;
@@ -76,6 +42,7 @@ class DebugInfo implements UnitDebugInfo {
   constructor(elf: ElfFile) {
     this.#elf = elf;
     this.dwarf = new DwarfInfo(elf);
+    this.types = new DwarfTypes(this.dwarf);
   }
 
   placeOf(name: string): string | undefined {
