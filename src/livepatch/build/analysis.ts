@@ -1,8 +1,8 @@
 /** One unit of a patch: what changes in it, and whether its functions are the target's. Pure. */
 import { STB_WEAK } from "../../formats/elf/constants.ts";
 import { type Callback, callbacksOf } from "./callbacks.ts";
-import { carryThroughCallers } from "./carry.ts";
-import { type Difference, differenceOf } from "./difference.ts";
+import { type Carried, carryThroughCallers } from "./carry.ts";
+import { type ChangedFunction, type Difference, differenceOf } from "./difference.ts";
 import { type Directive, directivesOf, withoutIgnored } from "./directives.ts";
 import type { Caution } from "./finding.ts";
 import { type FunctionMatch, matchUnit, type TargetCode, type UnitMatch } from "./match.ts";
@@ -24,9 +24,14 @@ export interface PlanContext {
 }
 
 export interface AnalysedUnit extends PlanUnit {
+  /** The difference by itself, before anything is carried. */
+  plain: Difference;
   difference: Difference;
   /** Changed functions that their callers bring along. */
   carried: ReadonlySet<Piece>;
+  /** Of those, the ones that other units may call. */
+  outward: Carried["outward"];
+  initCallers: Carried["initCallers"];
   callbacks: readonly Callback[];
   /** What the patch's author decided about differences, and what of that applied already, as texts. */
   directives: readonly Directive[];
@@ -39,15 +44,23 @@ const noMatch: UnitMatch = { functions: new Map(), pieces: new Map(), symbols: n
 
 export function analyseUnit(unit: PlanUnit, context: PlanContext): AnalysedUnit {
   const directives = directivesOf(unit.patched);
-  const { used, cautions, ...kept } = withoutIgnored(differenceOf(unit.original, unit.patched), directives);
-  const { difference, carried, problems } = carryThroughCallers(kept.difference, unit.original, unit.patched);
+  const answered = withoutIgnored(differenceOf(unit.original, unit.patched), directives);
+  const { difference: plain, used, cautions } = answered;
+  const carrying = carryThroughCallers(plain, unit.original, unit.patched);
+  const { difference, carried, outward, initCallers, problems } = carrying;
   const callbacks = callbacksOf(unit.patched);
   const bringsSomething =
-    difference.changed.length > 0 || difference.newFunctions.length > 0 || callbacks.length > 0;
+    difference.changed.length > 0 ||
+    carried.size > 0 ||
+    difference.newFunctions.length > 0 ||
+    callbacks.length > 0;
   return {
     ...unit,
+    plain,
     difference: { ...difference, problems: [...difference.problems, ...problems] },
     carried,
+    outward,
+    initCallers,
     callbacks,
     directives,
     used,
@@ -57,9 +70,34 @@ export function analyseUnit(unit: PlanUnit, context: PlanContext): AnalysedUnit 
   };
 }
 
+/** The unit with more of its functions replaced, for reasons outside of it. */
+export function withMoreChanges(unit: AnalysedUnit, more: readonly ChangedFunction[]): AnalysedUnit {
+  const before = [...unit.difference.changed, ...unit.outward];
+  const { difference, carried, outward, initCallers, problems } = carryThroughCallers(
+    unit.plain,
+    unit.original,
+    unit.patched,
+    [...before, ...more],
+  );
+  return {
+    ...unit,
+    difference: { ...difference, problems: [...unit.plain.problems, ...problems] },
+    carried,
+    outward,
+    initCallers,
+  };
+}
+
+/** The unit with its functions found in the target, also where nothing of it changes by itself. */
+export function withMatch(unit: AnalysedUnit, context: PlanContext): AnalysedUnit {
+  return unit.match === noMatch
+    ? { ...unit, match: matchUnit(unit.original, unit.module ?? context.vmlinux) }
+    : unit;
+}
+
 /** Functions of the unit that are not the target's, weak ones that another object overrides aside. */
 export function mismatches(unit: AnalysedUnit): FunctionMatch[] {
-  const changed = new Set(unit.difference.changed.map((change) => change.original));
+  const changed = new Set([...unit.difference.changed, ...unit.outward].map((change) => change.original));
   return [...unit.match.functions.values()].filter(
     ({ status, piece }) =>
       status !== "identical" &&

@@ -13,21 +13,23 @@ import { KernelModuleFile } from "../../kernel/module.ts";
 import { findModule, moduleName } from "../../kernel/modules-folder.ts";
 import { readSymvers } from "../../kernel/symvers.ts";
 import type { TargetKernel } from "../../kernel/target.ts";
-import { type AnalysedUnit, analyseUnit, mismatches, type PlanContext, withStockMatch } from "./analysis.ts";
+import { analyseCompiled } from "./analyse-compiled.ts";
+import type { AnalysedUnit, PlanContext } from "./analysis.ts";
 import { auditModule } from "./audit.ts";
+import { callerSources } from "./callers/caller-units.ts";
+import { carryAcrossUnits } from "./callers/carry-across-units.ts";
 import { type CompiledUnit, compileUnits } from "./compile.ts";
 import type { Caution } from "./finding.ts";
 import { glueSource } from "./glue.ts";
 import { withKlpRelocations } from "./klp-relocations.ts";
 import { linkModule } from "./link.ts";
-import type { TargetCode } from "./match.ts";
-import { readUnitObject } from "./object.ts";
 import type { SourcePatch } from "./patch.ts";
 import { applyPatches, makePatchedTree, type TouchedFile } from "./patched-tree.ts";
 import { type ModulePlan, planModule } from "./plan.ts";
 import { unitsOfPatch } from "./reach.ts";
 import type { ExportedSymbol } from "./resolve.ts";
-import { moduleCode, vmlinuxCode } from "./target-code.ts";
+import { vmlinuxCode } from "./target-code.ts";
+import { TargetModules } from "./target-modules.ts";
 import { type KernelTrees, prepareTrees } from "./trees.ts";
 import { changedTypes } from "./type-changes.ts";
 
@@ -102,17 +104,23 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
     const image = await imagePending;
     checkRelease(image, target);
     const exports = exportedSymbols(await symversPending, image);
-    const modules = await openModules(target, units);
+    const modules = new TargetModules(target);
+    for (const { owner } of units) if (owner.kind === "module") await modules.open(owner.name);
     const context: PlanContext = {
       vmlinux: vmlinuxCode(image),
       exports,
       moduleNamed: (wanted) => modules.get(wanted),
     };
-    const analysed = await runStep(
+    const compared = await runStep(
       options,
       "difference",
       "Compare the objects with each other and with the target",
       () => analyse(units, context, options),
+    );
+    const analysed = await carryAcrossUnits(
+      compared,
+      callerSources({ trees, target, image, modules, context, units }, options),
+      options,
     );
     const plan = planModule(analysed, context);
 
@@ -217,50 +225,9 @@ async function analyse(
   const analysed: AnalysedUnit[] = [];
   for (const unit of units) {
     options.signal?.throwIfAborted();
-    const module = unit.owner.kind === "module" ? requireModule(unit, context) : undefined;
-    const original = readUnitObject(await readFile(unit.original), `${unit.source}, original`);
-    const patched = readUnitObject(await readFile(unit.patched), `${unit.source}, patched`);
-    let result = analyseUnit({ source: unit.source, module, original, patched }, context);
-    if (result.difference.changed.length > 0 && mismatches(result).length > 0) {
-      // Functions in sections of their own are jumped to by longer instructions. The kernel's own flags decide.
-      const stock = readUnitObject(await readFile(await unit.stockFlags()), `${unit.source}, stock flags`);
-      result = withStockMatch(result, stock, context);
-    }
-    analysed.push(result);
+    analysed.push(await analyseCompiled(unit, context));
   }
   return analysed;
-}
-
-function requireModule(unit: CompiledUnit, context: PlanContext): TargetCode {
-  const name = unit.owner.kind === "module" ? unit.owner.name : "vmlinux";
-  const module = context.moduleNamed(name);
-  if (module) return module;
-  throw new RekernelError(
-    "refused",
-    "RK-MODULE-MISSING",
-    `${unit.source} belongs to the module ${name}, whose file the target does not have.`,
-    {
-      hint: "Give the folder with the target's modules: --modules /lib/modules/RELEASE.",
-    },
-  );
-}
-
-async function openModules(
-  target: TargetKernel,
-  units: readonly CompiledUnit[],
-): Promise<Map<string, TargetCode>> {
-  const modules = new Map<string, TargetCode>();
-  const open = async (name: string): Promise<void> => {
-    if (modules.has(name) || target.modules === undefined) return;
-    const path = await findModule(target.modules, name);
-    if (path === undefined) return;
-    const file = await KernelModuleFile.open(path);
-    modules.set(name, moduleCode(file.elf, name));
-    // What a module needs, its patched functions may need: symbols that other modules export.
-    for (const dependency of file.dependencies) await open(dependency);
-  };
-  for (const unit of units) if (unit.owner.kind === "module") await open(unit.owner.name);
-  return modules;
 }
 
 /** Some module of the target as shipped, against which vermagic and the layout of struct module are checked. */

@@ -95,6 +95,31 @@ export async function compileUnits(
   });
 }
 
+/**
+ * The same for units that the patch does not reach, whose functions are replaced for others' sake: what they are with
+ * the patch is what they are without.
+ */
+export async function compileOriginals(
+  trees: KernelTrees,
+  units: readonly Unit[],
+  options: WorkOptions = {},
+): Promise<CompiledUnit[]> {
+  const paths = await runPool(
+    units.map(
+      (unit) => () => compilePristine(trees, unit, [...separateSections, ...debugInformation(unit)], options),
+    ),
+    Math.max(2, availableParallelism()),
+  );
+  return units.map((unit, i) => ({
+    source: unit.source,
+    owner: unit.owner,
+    unit,
+    original: paths[i]!,
+    patched: paths[i]!,
+    stockFlags: () => compilePristine(trees, unit, [], options),
+  }));
+}
+
 /** Runs all jobs, a few at a time; after a failure no new one starts, and the first failure in order is thrown. */
 async function runPool<T>(jobs: readonly (() => Promise<T>)[], width: number): Promise<T[]> {
   const results: T[] = [];

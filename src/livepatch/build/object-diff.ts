@@ -1,10 +1,10 @@
 /** The difference of two objects by itself, with no kernel at hand: for people who compare it with other tools. */
-import { carryThroughCallers, isHookable } from "./carry.ts";
+import { carryThroughCallers, isHookable, notHookable } from "./carry.ts";
 import { differenceOf } from "./difference.ts";
 import { directivesOf, withoutAccepted, withoutIgnored } from "./directives.ts";
-import type { Caution } from "./finding.ts";
+import type { Caution, Problem } from "./finding.ts";
 import { includedPieces } from "./inclusion.ts";
-import { readUnitObject, type UnitObject } from "./object.ts";
+import { type Piece, readUnitObject, type UnitObject } from "./object.ts";
 
 export interface ObjectDiff {
   verdict: "patchable" | "unchanged" | "refused";
@@ -46,9 +46,16 @@ export function diffObjects(
   // An object that was compiled without the tracer says nothing about what ftrace can hook.
   const carried = isTraced(before)
     ? carryThroughCallers(plain, before, after)
-    : { difference: plain, carried: new Set<never>(), problems: [] };
+    : { difference: plain, carried: new Set<never>(), outward: [], problems: [] };
   const { difference } = carried;
-  const { problems, cautions } = withoutAccepted([...difference.problems, ...carried.problems], directives);
+  const { problems, cautions } = withoutAccepted(
+    [
+      ...difference.problems,
+      ...carried.problems,
+      ...carried.outward.map(({ original: piece }) => calledElsewhere(piece)),
+    ],
+    directives,
+  );
   const included =
     difference.changed.length > 0
       ? includedPieces(difference, after, () => true, new Map(), carried.carried)
@@ -76,6 +83,13 @@ export function diffObjects(
       };
     }),
   };
+}
+
+function calledElsewhere(piece: Piece): Problem {
+  return notHookable(
+    piece,
+    "other units may call it, which two objects do not tell (rekernel patch build finds them)",
+  );
 }
 
 function isTraced(object: UnitObject): boolean {

@@ -55,8 +55,8 @@ export function planModule(analysed: readonly AnalysedUnit[], context: PlanConte
   const units = withAnswers(analysed);
   refuse(units.flatMap((unit) => unit.difference.problems.map((problem) => inUnit(unit.source, problem))));
   const neededNames = new Set(units.flatMap((unit) => unit.patched.pieces.flatMap(undefinedNames)));
-  const isNewGlobal = (unit: AnalysedUnit, piece: Piece) =>
-    !unit.difference.correlation.originalOf.has(piece) &&
+  const isOwnGlobal = (unit: AnalysedUnit, piece: Piece) =>
+    (!unit.difference.correlation.originalOf.has(piece) || unit.carried.has(piece)) &&
     piece.symbols.some(({ name, bind }) => bind === STB_GLOBAL && neededNames.has(name));
   const replacesSomething = units.some(
     ({ difference, callbacks }) => difference.changed.length > 0 || callbacks.length > 0,
@@ -65,7 +65,7 @@ export function planModule(analysed: readonly AnalysedUnit[], context: PlanConte
     (unit) =>
       unit.difference.changed.length > 0 ||
       unit.callbacks.length > 0 ||
-      unit.patched.pieces.some((piece) => isNewGlobal(unit, piece)),
+      unit.patched.pieces.some((piece) => isOwnGlobal(unit, piece)),
   );
   if (!replacesSomething)
     throw new RekernelError(
@@ -82,13 +82,15 @@ export function planModule(analysed: readonly AnalysedUnit[], context: PlanConte
   const included = touched.map((unit) => {
     const own = unit.module ?? context.vmlinux;
     const neededElsewhere = unit.patched.pieces.filter(
-      (piece) => piece.role !== "initCode" && isNewGlobal(unit, piece),
+      (piece) => piece.role !== "initCode" && isOwnGlobal(unit, piece),
     );
     for (const piece of neededElsewhere) for (const { name } of piece.symbols) newGlobals.add(name);
     const isReachable = (piece: Piece) =>
       unit.match.pieces.has(piece) || own.symbolsNamed(piece.name).length === 1;
     const roots = new Map<Piece, string>([
-      ...neededElsewhere.map((piece) => [piece, "new, needed by another unit"] as const),
+      ...neededElsewhere.map(
+        (piece) => [piece, `${unit.carried.has(piece) ? "changed" : "new"}, needed by another unit`] as const,
+      ),
       ...unit.callbacks.map((callback) => [callback.function, `${callback.kind} callback`] as const),
     ]);
     const pieces = includedPieces(unit.difference, unit.patched, isReachable, roots, unit.carried);
@@ -134,7 +136,7 @@ export function planModule(analysed: readonly AnalysedUnit[], context: PlanConte
             owner === unit ? [[patched, alias] as const] : [],
           ),
         ),
-        isGlobal: (piece) => isNewGlobal(unit, piece),
+        isGlobal: (piece) => isOwnGlobal(unit, piece),
       },
       names,
     ),

@@ -34,9 +34,13 @@ export function vmlinuxCode(image: KernelImage): TargetCode {
 
 const offsetBits = 32n;
 
+/** Where something lies in a module's file, as one number: its section, and its offset there. */
+export function moduleLocation(section: number, offset: bigint): bigint {
+  return (BigInt(section) << offsetBits) + offset;
+}
+
 /** A module's file: relocatable, so that a place is a section and an offset. */
 export function moduleCode(elf: ElfFile, name: string): TargetCode {
-  const locate = (shndx: number, offset: bigint) => (BigInt(shndx) << offsetBits) + offset;
   const byName = new Map<string, TargetSymbol[]>();
   const byLocation = new Map<bigint, TargetSymbol[]>();
   for (const symbol of elf.symbols) {
@@ -44,7 +48,7 @@ export function moduleCode(elf: ElfFile, name: string): TargetCode {
     const same = byName.get(symbol.name) ?? [];
     const entry: TargetSymbol = {
       name: symbol.name,
-      location: locate(symbol.shndx, symbol.value),
+      location: moduleLocation(symbol.shndx, symbol.value),
       sympos: 0,
       isGlobal: symbol.bind !== STB_LOCAL,
     };
@@ -91,13 +95,13 @@ export function moduleCode(elf: ElfFile, name: string): TargetCode {
         // The assembler solves jumps within a section by itself.
         if (!kind.pcRelative) return undefined;
         const value = readField(section.data.subarray(offset), kind);
-        return { location: locate(shndx, BigInt(offset) + value - BigInt(addend)) };
+        return { location: moduleLocation(shndx, BigInt(offset) + value - BigInt(addend)) };
       }
       const symbol = elf.symbols[relocation.symbol]!;
       if (symbol.shndx === SHN_UNDEF)
         return relocation.addend === addend ? { symbol: symbol.name } : undefined;
       if (!isPlaced(symbol)) return undefined;
-      return { location: locate(symbol.shndx, symbol.value + BigInt(relocation.addend - addend)) };
+      return { location: moduleLocation(symbol.shndx, symbol.value + BigInt(relocation.addend - addend)) };
     },
   };
 }

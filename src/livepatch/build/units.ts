@@ -104,7 +104,8 @@ async function askElsewhere(
 }
 
 /** Top folders that kernel code is built from. */
-const builtFolders = "arch/x86 block crypto drivers fs io_uring kernel lib mm net security sound".split(" ");
+export const builtFolders =
+  "arch/x86 block crypto drivers fs io_uring kernel lib mm net security sound".split(" ");
 
 /** Makefiles reach out of their own subsystem only for what is meant for it: virt/kvm. */
 function sameArea(folder: string, source: string): boolean {

@@ -1,0 +1,48 @@
+import { readFile } from "node:fs/promises";
+import { RekernelError } from "../../core/errors.ts";
+import { type AnalysedUnit, analyseUnit, mismatches, type PlanContext, withStockMatch } from "./analysis.ts";
+import type { CompiledUnit } from "./compile.ts";
+import type { TargetCode } from "./match.ts";
+import { readUnitObject } from "./object.ts";
+
+/**
+ * Compares a unit's objects with each other and with the target.
+ *
+ * @throws RekernelError RK-BAD-OBJECT, RK-BAD-ELF (1), RK-MODULE-MISSING (4)
+ */
+export async function analyseCompiled(unit: CompiledUnit, context: PlanContext): Promise<AnalysedUnit> {
+  const module = unit.owner.kind === "module" ? requireModule(unit, context) : undefined;
+  const original = readUnitObject(await readFile(unit.original), `${unit.source}, original`);
+  const patched =
+    unit.patched === unit.original
+      ? original
+      : readUnitObject(await readFile(unit.patched), `${unit.source}, patched`);
+  const analysed = analyseUnit({ source: unit.source, module, original, patched }, context);
+  const bringsSomething = analysed.difference.changed.length > 0 || analysed.carried.size > 0;
+  return bringsSomething ? withStockFlags(analysed, unit, context) : analysed;
+}
+
+/** Functions in sections of their own are jumped to by longer instructions. The kernel's own flags decide. */
+export async function withStockFlags(
+  analysed: AnalysedUnit,
+  unit: CompiledUnit,
+  context: PlanContext,
+): Promise<AnalysedUnit> {
+  if (mismatches(analysed).length === 0) return analysed;
+  const stock = readUnitObject(await readFile(await unit.stockFlags()), `${unit.source}, stock flags`);
+  return withStockMatch(analysed, stock, context);
+}
+
+function requireModule(unit: CompiledUnit, context: PlanContext): TargetCode {
+  const name = unit.owner.kind === "module" ? unit.owner.name : "vmlinux";
+  const module = context.moduleNamed(name);
+  if (module) return module;
+  throw new RekernelError(
+    "refused",
+    "RK-MODULE-MISSING",
+    `${unit.source} belongs to the module ${name}, whose file the target does not have.`,
+    {
+      hint: "Give the folder with the target's modules: --modules /lib/modules/RELEASE.",
+    },
+  );
+}
