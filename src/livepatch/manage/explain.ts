@@ -82,18 +82,39 @@ const explanations: Readonly<Record<string, Explanation>> = {
   },
 };
 
+/** What the log tells apart where the error number does not (kernel/livepatch/core.c). */
+const explanationsOfLog: readonly (Explanation & { line: RegExp })[] = [
+  {
+    line: /is not compatible with the already installed livepatches/,
+    kind: "refused",
+    code: "RK-STATE-INCOMPATIBLE",
+    reason:
+      "a live patch that is loaded declares a state of the system that this one knows only in an older version, or would replace without knowing it",
+    hint: "Load a patch that declares that state in the same version or a newer one (REKERNEL_STATE), or take the loaded one back first: rekernel patch list",
+  },
+  {
+    line: /pre-patch callback failed for object/,
+    kind: "failed",
+    code: "RK-CALLBACK-FAILED",
+    reason: "the patch's own pre_patch callback returned an error",
+    hint: "The machine is as it was before. What the callback checks is for the patch's author to say.",
+  },
+];
+
 /** Turns a failed finit_module into the error a user can act on, with what the kernel logged meanwhile. */
 export function explainLoadFailure(
   path: string,
   error: SyscallError,
   kernelLog: readonly string[],
 ): RekernelError {
-  const { kind, code, reason, hint } = explanations[error.code] ?? {
-    kind: "failed" as const,
-    code: "RK-MODULE-REJECTED",
-    reason: "the kernel refused it",
-    hint: "See the kernel's log: dmesg",
-  };
+  const told = explanationsOfLog.find(({ line }) => kernelLog.some((entry) => line.test(entry)));
+  const { kind, code, reason, hint } = told ??
+    explanations[error.code] ?? {
+      kind: "failed" as const,
+      code: "RK-MODULE-REJECTED",
+      reason: "the kernel refused it",
+      hint: "See the kernel's log: dmesg",
+    };
   return new RekernelError(kind, code, `Cannot load ${path}: ${reason} (${error.code}).`, {
     hint,
     ...(kernelLog.length === 0 ? {} : { details: ["The kernel says:", ...kernelLog].join("\n") }),

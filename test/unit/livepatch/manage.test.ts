@@ -80,3 +80,16 @@ test.each([
   const error = explainLoadFailure("fix.ko", new SyscallError("finit_module", errno), ["livepatch: no"]);
   expect(error).toMatchObject({ code, exitCode, details: "The kernel says:\nlivepatch: no" });
 });
+
+test.each([
+  [
+    "RK-STATE-INCOMPATIBLE",
+    4,
+    "EINVAL",
+    "livepatch: Livepatch patch (new) is not compatible with the already installed livepatches.",
+  ],
+  ["RK-CALLBACK-FAILED", 1, "EPERM", "livepatch: pre-patch callback failed for object 'vmlinux'"],
+] as const)("%s is told by the kernel's log, whatever the error number", (code, exitCode, errno, line) => {
+  const error = explainLoadFailure("new.ko", new SyscallError("finit_module", errno), ["other", line]);
+  expect(error).toMatchObject({ code, exitCode, details: expect.stringContaining(line) });
+});
