@@ -2,6 +2,7 @@
 import { R_X86_64_PC32, R_X86_64_PLT32 } from "../../formats/elf/constants.ts";
 import { type Correlation, isContentOnly } from "./correlate.ts";
 import { onlyLinesDiffer, sourceFileAt } from "./line-operands.ts";
+import { movedCode, placeOf } from "./moved-code.ts";
 import { isBookkeeping, variableName } from "./names.ts";
 import {
   isPieceTarget,
@@ -17,6 +18,8 @@ import { isHintForObjtool } from "./sections.ts";
 export class Comparison {
   readonly #correlation: Correlation;
   readonly #equalContent = new Map<Piece, Map<Piece, boolean>>();
+  /** Of functions whose instructions stand elsewhere than before, and are the same. */
+  readonly #places = new Map<Piece, ReadonlyMap<number, number>>();
 
   constructor(correlation: Correlation) {
     this.#correlation = correlation;
@@ -26,9 +29,21 @@ export class Comparison {
   functionDifference(a: Piece, b: Piece): string | undefined {
     // A function that shares its section has padding of its neighbours around it, which is not its own.
     const [bytesA, bytesB] = [pieceBytes(a), pieceBytes(b)];
-    if (bytesA.length !== bytesB.length)
-      return `its size changes from ${bytesA.length - a.entry} to ${bytesB.length - b.entry} bytes`;
-    if (Buffer.compare(bytesA, bytesB) !== 0 && !onlyLinesDiffer(a, b)) return "its instructions differ";
+    const isSameSize = bytesA.length === bytesB.length;
+    if (!isSameSize || (Buffer.compare(bytesA, bytesB) !== 0 && !onlyLinesDiffer(a, b))) {
+      const moved = a.shared || b.shared ? movedCode(a, b) : undefined;
+      if (!moved)
+        return isSameSize
+          ? "its instructions differ"
+          : `its size changes from ${bytesA.length - a.entry} to ${bytesB.length - b.entry} bytes`;
+      this.#places.set(a, moved.places);
+      for (const [before, after] of moved.references) {
+        if (!before.branch && plainType(before) !== plainType(after)) return "its relocations differ";
+        const difference = this.#targetDifference(placeOf(before, a), placeOf(after, b));
+        if (difference) return difference;
+      }
+      return this.#tableDifference(a, b);
+    }
     return this.#referenceDifference(a.references, b.references) ?? this.#tableDifference(a, b);
   }
 
@@ -89,11 +104,16 @@ export class Comparison {
         ? "its alternative instructions differ"
         : `it reads other constants (${describe(a.piece)} becomes ${describe(b.piece)})`;
     }
-    if (distanceFromSymbol(a) !== distanceFromSymbol(b) || !this.#sameThing(a.piece, b.piece))
+    if (!this.#samePlace(a, b) || !this.#sameThing(a.piece, b.piece))
       return `it refers to ${b.piece.name} instead of ${a.piece.name}`;
     if (a.piece.role === "readOnlyData" && !this.sameContent(a.piece, b.piece))
       return `it reads ${b.piece.name}, whose content changed`;
     return undefined;
+  }
+
+  #samePlace(a: PieceTarget, b: PieceTarget): boolean {
+    const place = this.#places.get(a.piece)?.get(a.addend);
+    return place === undefined ? distanceFromSymbol(a) === distanceFromSymbol(b) : place === b.addend;
   }
 
   #sameThing(a: Piece, b: Piece): boolean {

@@ -5,6 +5,7 @@
 import { isContentOnly } from "./correlate.ts";
 import { coldParent, type Difference } from "./difference.ts";
 import {
+  isCodeRole,
   isPieceTarget,
   type Piece,
   type PieceTarget,
@@ -14,6 +15,7 @@ import {
   type TableEntry,
   type UnitObject,
 } from "./object.ts";
+import { withNearJumps } from "./short-branches.ts";
 
 /** Where a reference of an included piece leads. */
 export type Destination =
@@ -93,7 +95,10 @@ export function includedPieces(
       case "initCode":
         if (!replaced.has(piece)) return elsewhere(before);
         // A pointer to a replaced function must outlive the patch, and compare equal with the kernel's own.
-        return branch || inTable || piece === from ? local : elsewhere(before);
+        // A switch table points into it, not to it.
+        return branch || inTable || piece === from || isWithin(piece, addend, from)
+          ? local
+          : elsewhere(before);
       case "data":
         return elsewhere(before);
       default:
@@ -114,18 +119,25 @@ export function includedPieces(
           );
         return { ...reference, destination: to };
       });
-    included.push({
-      piece: current,
-      bytes: pieceBytes(current),
-      reason: reasons.get(current)!,
-      references: resolve(current.references, false),
-      tableEntries: current.tableEntries.map((entry) => ({
-        ...entry,
-        references: resolve(entry.references, true),
-      })),
-    });
+    included.push(
+      withNearJumps({
+        piece: current,
+        bytes: pieceBytes(current),
+        reason: reasons.get(current)!,
+        references: resolve(current.references, false),
+        tableEntries: current.tableEntries.map((entry) => ({
+          ...entry,
+          references: resolve(entry.references, true),
+        })),
+      }),
+    );
   }
   return included.sort(
     (a, b) => a.piece.section.index - b.piece.section.index || a.piece.start - b.piece.start,
   );
+}
+
+/** True for a place inside of a function, as opposed to the function itself, that data refers to. */
+function isWithin(piece: Piece, addend: number, from: Piece): boolean {
+  return !isCodeRole(from.role) && addend !== piece.entry;
 }

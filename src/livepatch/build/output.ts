@@ -118,13 +118,20 @@ export function unitOutputObject(unit: UnitOutput, names: KlpSymbolNames): Uint8
   };
 
   for (const { piece, bytes } of unit.included) {
-    const made = addSection(piece.section, bytes, piece.end - piece.start, alignmentOf(piece));
+    const made = addSection(
+      piece.section,
+      bytes,
+      Math.max(piece.end - piece.start, bytes.length),
+      alignmentOf(piece),
+    );
     sections.set(piece, made);
+    // Near jumps behind a function are a part of it.
+    const added = Math.max(bytes.length - (piece.end - piece.start), 0);
     for (const symbol of piece.symbols)
       object.symbols.push({
         name: symbol.name,
         value: symbol.value - BigInt(piece.start),
-        size: symbol.size,
+        size: symbol.size + added,
         bind: unit.isGlobal(piece) && symbol.bind !== STB_LOCAL ? symbol.bind : STB_LOCAL,
         type: symbol.type,
         visibility: 0,
@@ -135,7 +142,7 @@ export function unitOutputObject(unit: UnitOutput, names: KlpSymbolNames): Uint8
       object.symbols.push({
         name: alias,
         value: BigInt(piece.entry),
-        size: piece.symbols[0]!.size,
+        size: piece.symbols[0]!.size + added,
         bind: STB_GLOBAL,
         type: piece.symbols[0]!.type,
         visibility: 0,

@@ -12,6 +12,7 @@ import { isPieceTarget, type Piece } from "./object.ts";
 import { KlpSymbolNames, unitOutputObject } from "./output.ts";
 import { inUnit, mismatchProblems, refuse, unknownTableProblems } from "./refusal.ts";
 import { withRuntimeConstants } from "./runtime-constants.ts";
+import { shortBranchProblem } from "./short-branches.ts";
 import { type SystemState, statesOf } from "./states.ts";
 
 /** A function that the module replaces. */
@@ -103,6 +104,7 @@ export function planModule(analysed: readonly AnalysedUnit[], context: PlanConte
       problems: [
         ...converted.filter((entry) => "code" in entry),
         ...unknownTableProblems(unit.patched, pieces),
+        ...pieces.flatMap(({ piece }) => shortBranchProblem(piece) ?? []),
       ],
     };
   });
