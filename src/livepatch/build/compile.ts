@@ -6,7 +6,8 @@ import { writeFileAtomic } from "../../core/files.ts";
 import { runStep, type WorkOptions } from "../../core/progress.ts";
 import { inPatchedTree, keyOf, runCompiler } from "./gcc.ts";
 import type { PatchedTree } from "./patched-tree.ts";
-import { textDiffers } from "./preprocess.ts";
+import { patchReaches } from "./preprocess.ts";
+import { headerChange } from "./reach.ts";
 import type { KernelTrees } from "./trees.ts";
 import type { Unit, UnitOwner } from "./units.ts";
 
@@ -35,13 +36,17 @@ function debugInformation(unit: Unit): string[] {
   return isClang ? ["-g"] : ["-g", "-fno-var-tracking"];
 }
 
+/** More units than this are not compiled for one header. */
+const maximumUnits = 200;
+
 /**
  * Compiles each unit from both trees, as many at a time as the machine has processors. Objects of pristine
  * units are kept, so that a second build runs the compiler once for each unit. Nothing but the compiler runs:
  * no objtool, no modversions; both objects are as gcc leaves them.
  *
- * @returns the units whose text after preprocessing the patch changes: a header may leave others as they are
- * @throws RekernelError RK-COMPILE-ERROR (1)
+ * @returns the units whose code the patch may change: those it touches, and of those that a header reaches the ones
+ *   where something that makes code uses what changes
+ * @throws RekernelError RK-COMPILE-ERROR (1), RK-HEADER-CHANGE (4)
  */
 export async function compileUnits(
   trees: KernelTrees,
@@ -56,11 +61,20 @@ export async function compileUnits(
     const touched = new Set(tree.touched.map(({ path }) => path));
     // A unit of several modules is compiled once.
     const distinct = [...new Map(units.map((unit) => [unit.source, unit])).values()];
+    let changing = 0;
+    let compared = 0;
     const differ = await runPool(
       distinct.map((unit) => async () => {
         if (touched.has(unit.source)) return true;
-        update(`${unit.source}: does the patch reach it?`);
-        return textDiffers(trees, tree, unit, options);
+        update(`${unit.source}: does the patch reach it?`, compared / distinct.length);
+        const reaches = await patchReaches(trees, tree, unit, options);
+        compared++;
+        if (reaches && ++changing > maximumUnits)
+          throw headerChange(
+            [...touched].filter((path) => !path.endsWith(".c")),
+            `changes the code of more than ${maximumUnits} units`,
+          );
+        return reaches;
       }),
       width,
     );

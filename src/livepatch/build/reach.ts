@@ -17,8 +17,8 @@ export type FileRole =
   | { role: "ignored"; reason: string }
   | { role: "refused"; code: string; reason: string };
 
-/** More units than this are not compiled for one header. */
-const maximumUnits = 200;
+/** Of more units than this the text is not compared for one header: on two processors it takes minutes. */
+const maximumIncluders = 2000;
 
 /**
  * What a file of the source tree is, by its path. Pure.
@@ -117,7 +117,8 @@ export async function unitsOfPatch(
     const known = new Set([...found.map(({ source }) => source), ...included]);
     const more = reached.units.filter((source) => !known.has(source));
     const enabled = (await describeUnits(trees, more, options)).filter((unit) => unit.enabled);
-    if (enabled.length + found.length > maximumUnits) throw headerChange(headers, enabled.length);
+    if (enabled.length + found.length > maximumIncluders)
+      throw headerChange(headers, `${enabled.length} units of the kernel may include`);
     found.push(...enabled);
     reachedDisabled = reached.throughIncluded;
   }
@@ -125,11 +126,12 @@ export async function unitsOfPatch(
   return [...found, ...rest];
 }
 
-function headerChange(headers: readonly string[], count: number): RekernelError {
+/** @param reach how many units a header reaches, as a clause without its object: "300 units include" */
+export function headerChange(headers: readonly string[], reach: string): RekernelError {
   return new RekernelError(
     "refused",
     "RK-HEADER-CHANGE",
-    `The patch changes ${headers.join(", ")}, which ${count} units of the kernel may include: too many to live patch.`,
+    `The patch changes ${headers.join(", ")}, which ${reach}: too many to live patch.`,
     {
       hint: "Change the C files that need it instead, for example by a copy of the inline function in the one that is faulty.",
     },
@@ -174,7 +176,8 @@ async function includersOf(
           units.add(by);
           throughIncluded.add(start);
           // Candidates include what is not enabled: the exact count comes later.
-          if (units.size > 30 * maximumUnits) throw headerChange(asked, units.size);
+          if (units.size > 4 * maximumIncluders)
+            throw headerChange(asked, `${units.size} C files may include`);
         }
       }
   }

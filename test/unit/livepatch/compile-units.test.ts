@@ -67,6 +67,19 @@ test("a header's change is compiled where it changes what the compiler sees", as
   expect(await compiled(header)).toEqual(["drivers/reached.c"]);
 });
 
+test("a header's change is not compiled where nothing that makes code uses it", async () => {
+  const header = `--- a/include/limits.h
++++ b/include/limits.h
+@@ -1,3 +1,4 @@
+ #define SMALL 1
+ #define LARGE 10
+-static inline int line_of_header(void) { return __LINE__; }
++int declared(void);
++static inline int line_of_header(void) { return __LINE__ + 1; }
+`;
+  expect(await compiled(header)).toEqual(["drivers/aside.c"]);
+});
+
 test("a unit that a new header in another folder reaches is compiled", async () => {
   const created = `--- /dev/null
 +++ b/drivers/deep.h
