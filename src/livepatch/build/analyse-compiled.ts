@@ -4,6 +4,7 @@ import { type AnalysedUnit, analyseUnit, mismatches, type PlanContext, withStock
 import type { CompiledUnit } from "./compile.ts";
 import type { TargetCode } from "./match.ts";
 import { readUnitObject } from "./object.ts";
+import { dataNames } from "./types/data-names.ts";
 
 /**
  * Compares a unit's objects with each other and with the target.
@@ -12,12 +13,17 @@ import { readUnitObject } from "./object.ts";
  */
 export async function analyseCompiled(unit: CompiledUnit, context: PlanContext): Promise<AnalysedUnit> {
   const module = unit.owner.kind === "module" ? requireModule(unit, context) : undefined;
-  const original = readUnitObject(await readFile(unit.original), `${unit.source}, original`);
+  const originalName = `${unit.source}, original`;
+  const originalBytes = await readFile(unit.original);
+  const original = readUnitObject(originalBytes, originalName);
   const patched =
     unit.patched === unit.original
       ? original
       : readUnitObject(await readFile(unit.patched), `${unit.source}, patched`);
-  const analysed = analyseUnit({ source: unit.source, module, original, patched }, context);
+  const analysed = analyseUnit(
+    { source: unit.source, module, original, patched, names: dataNames(originalBytes, originalName) },
+    context,
+  );
   const bringsSomething = analysed.difference.changed.length > 0 || analysed.carried.size > 0;
   return bringsSomething ? withStockFlags(analysed, unit, context) : analysed;
 }

@@ -2,6 +2,7 @@
 import { STB_WEAK } from "../../formats/elf/constants.ts";
 import { type Callback, callbacksOf } from "./callbacks.ts";
 import { type Carried, carryThroughCallers } from "./carry.ts";
+import type { DataNames } from "./data-changes.ts";
 import { type ChangedFunction, type Difference, differenceOf } from "./difference.ts";
 import { type Directive, directivesOf, withoutIgnored } from "./directives.ts";
 import type { Caution } from "./finding.ts";
@@ -15,6 +16,8 @@ export interface PlanUnit {
   module: TargetCode | undefined;
   original: UnitObject;
   patched: UnitObject;
+  /** What debug information says about the original's data. */
+  names?: DataNames;
 }
 
 export interface PlanContext {
@@ -44,7 +47,7 @@ const noMatch: UnitMatch = { functions: new Map(), pieces: new Map(), symbols: n
 
 export function analyseUnit(unit: PlanUnit, context: PlanContext): AnalysedUnit {
   const directives = directivesOf(unit.patched);
-  const answered = withoutIgnored(differenceOf(unit.original, unit.patched), directives);
+  const answered = withoutIgnored(differenceOf(unit.original, unit.patched, unit.names), directives);
   const { difference: plain, used, cautions } = answered;
   const carrying = carryThroughCallers(plain, unit.original, unit.patched);
   const { difference, carried, outward, initCallers, problems } = carrying;

@@ -18,8 +18,10 @@ export interface DataFindings {
 export interface DataNames {
   /** "path:line" of a variable or function. */
   placeOf(name: string): string | undefined;
-  /** The type of a variable and what lies at an offset of it: "struct file_operations", ".unlocked_ioctl". */
-  memberAt(variable: string, offset: number): { type: string; member: string } | undefined;
+  /** The type of a variable: "struct file_operations". */
+  typeOf(variable: string): string | undefined;
+  /** What holds the byte at an offset of a variable: ".unlocked_ioctl", where it begins and its size. */
+  fieldAt(variable: string, offset: number): { path: string; offset: number; sizeBytes: number } | undefined;
 }
 
 /**
@@ -125,7 +127,7 @@ class DataJudge {
   judge(before: Piece, after: Piece, isSame: boolean): void {
     const [was, becomes] = [storageOf(before), storageOf(after)];
     const moved = storageProblem(was, becomes);
-    if (moved) this.#refuse(before, moved.code, moved.message(sourceName(before)), moved.hint);
+    if (moved) this.#refuse(before, moved.code, moved.message(sourceName(before)), moved.hint, false);
     else if (!isSame)
       if (was === "readOnly") this.#judgeReadOnly(before, after);
       else this.#judgeLive(before, after, was);
@@ -148,14 +150,14 @@ class DataJudge {
         before,
         "RK-DATA-CHANGE",
         `${change}. The running kernel holds it already (${before.section.name}), and what it holds by now may differ from what it started with.`,
-        liveDataHint(name, storage, before, dataDifferences(before, after)),
+        liveDataHint(name, storage, before, this.#differences(before, after)),
         sizeOf(before) === sizeOf(after),
       );
   }
 
   #judgeReadOnly(before: Piece, after: Piece): void {
     const holders = this.#holdersThroughTables(before, new Set());
-    const differences = dataDifferences(before, after);
+    const differences = this.#differences(before, after);
     const hasCode = [before, after].some((piece) => piece.references.some(({ target }) => isCode(target)));
     const keeping = holders.filter((holder) => keeps(holder, hasCode));
     const name = sourceName(before);
@@ -166,7 +168,7 @@ class DataJudge {
       this.#refuse(
         before,
         "RK-DATA-CHANGE",
-        `${change}. ${shown.join("; ")}: they would go on with what the running kernel has.`,
+        `${change}. ${shown.join("; ")}: what holds it goes on with what the running kernel has.`,
         readOnlyHint(name, before, differences, keeping),
         sizeOf(before) === sizeOf(after),
       );
@@ -192,17 +194,22 @@ class DataJudge {
     });
   }
 
+  #differences(before: Piece, after: Piece): DataDifference[] {
+    const names = this.#names;
+    return dataDifferences(before, after, names && ((offset) => names.fieldAt(before.name, offset)));
+  }
+
   #describeChange(before: Piece, after: Piece): string {
     const name = sourceName(before);
-    const differences = dataDifferences(before, after);
+    const differences = this.#differences(before, after);
     const shown = differences.slice(0, 3).map(({ offset, before: was, after: becomes }) => {
-      const known = this.#names?.memberAt(before.name, offset);
-      const at = differences.length === 1 && offset === 0 && sizeOf(before) <= 8 ? "" : `offset ${offset}: `;
-      const place = known && known.member !== "" ? `${known.member} at ${at}` : at;
-      return `${place}${was} becomes ${becomes}`;
+      const path = this.#names?.fieldAt(before.name, offset)?.path;
+      const isWhole = path === "" || (path === undefined && offset === 0 && sizeOf(before) <= 8);
+      const at = path === undefined ? `offset ${offset}: ` : `${path} at offset ${offset}: `;
+      return `${isWhole ? "" : at}${was} becomes ${becomes}`;
     });
     if (differences.length > 3) shown.push(`${differences.length - 3} more`);
-    const type = this.#names?.memberAt(before.name, 0)?.type;
+    const type = this.#names?.typeOf(before.name);
     const inside = [type, shown.join(", ")].filter(Boolean).join("; ");
     const what =
       sizeOf(before) === sizeOf(after)
@@ -215,18 +222,18 @@ class DataJudge {
   #describeHolder(holder: Holder): string {
     switch (holder.kind) {
       case "data": {
-        const member = this.#names?.memberAt(holder.piece.name, holder.offset)?.member;
+        const member = this.#names?.fieldAt(holder.piece.name, holder.offset)?.path;
         const where = member ?? ` (offset ${holder.offset})`;
         return `${sourceName(holder.piece)}${where}${this.#placed(holder.piece)} holds its address${this.#usersOf(holder.piece)}`;
       }
       case "object":
-        return `${holder.function.name}()${this.#placed(holder.function)} writes its address into an object, at offset ${holder.offset}`;
+        return `${sourceName(holder.function)}()${this.#placed(holder.function)} writes its address into an object, at offset ${holder.offset}`;
       case "callee":
-        return `${holder.function.name}()${this.#placed(holder.function)} hands its address to ${holder.callee === undefined ? "a function that it calls through a pointer" : `${holder.callee}()`}`;
+        return `${sourceName(holder.function)}()${this.#placed(holder.function)} hands its address to ${holder.callee === undefined ? "a function that it calls through a pointer" : `${holder.callee}()`}`;
       case "caller":
-        return `${holder.function.name}()${this.#placed(holder.function)} returns its address to its callers`;
+        return `${sourceName(holder.function)}()${this.#placed(holder.function)} returns its address to its callers`;
       case "code":
-        return `${holder.function.name} uses its address in a way that cannot be followed`;
+        return `${sourceName(holder.function)} uses its address in a way that cannot be followed`;
       case "others":
         return `Other units may hold its address, for ${holder.name} is global`;
     }
@@ -234,10 +241,13 @@ class DataJudge {
 
   /** Which functions give a holder away: ", which foo_init() hands to misc_register()". */
   #usersOf(piece: Piece): string {
+    const takesBack = /(un|de)register|remove|del(ete)?_|_exit/;
     const handed = this.#search
       .holdersOf(piece)
-      .find((holder) => holder.kind === "callee" && holder.callee !== undefined);
-    if (handed?.kind === "callee") return `, and ${handed.function.name}() hands that to ${handed.callee}()`;
+      .filter((holder) => holder.kind === "callee" && holder.callee !== undefined)
+      .find((holder) => holder.kind === "callee" && !takesBack.test(holder.callee ?? ""));
+    if (handed?.kind === "callee")
+      return `, and ${sourceName(handed.function)}() hands that to ${handed.callee}()`;
     return "";
   }
 
@@ -253,7 +263,7 @@ class DataJudge {
       message,
       hint,
       source: this.#names?.placeOf(before.name),
-      subject: canAccept ? before.name : undefined,
+      subject: canAccept ? sourceName(before) : undefined,
       section: before.section.name,
     });
   }

@@ -13,8 +13,11 @@ export interface DataDifference {
   isAddress: boolean;
 }
 
+/** Where the number begins that holds a byte of the datum, and its size. */
+export type FieldAt = (offset: number) => { offset: number; sizeBytes: number } | undefined;
+
 /** In the order of their offsets. Compares what both versions have; a datum that grew or shrank differs besides. */
-export function dataDifferences(before: Piece, after: Piece): DataDifference[] {
+export function dataDifferences(before: Piece, after: Piece, fieldAt?: FieldAt): DataDifference[] {
   const differences: DataDifference[] = [];
   const [referencesBefore, referencesAfter] = [byOffset(before), byOffset(after)];
   for (const offset of new Set([...referencesBefore.keys(), ...referencesAfter.keys()])) {
@@ -26,10 +29,15 @@ export function dataDifferences(before: Piece, after: Piece): DataDifference[] {
   const [bytesBefore, bytesAfter] = [contentOf(before), contentOf(after)];
   const width = wordSize(before, after);
   const end = Math.min(bytesBefore.length, bytesAfter.length);
-  for (let at = 0; at + width <= end; at += width) {
-    const [a, b] = [bytesBefore.subarray(at, at + width), bytesAfter.subarray(at, at + width)];
-    if (a.equals(b) || covered(at)) continue;
-    differences.push({ offset: at, before: numberText(a), after: numberText(b), isAddress: false });
+  for (let at = 0; at < end; at++) {
+    if (bytesBefore[at] === bytesAfter[at] || covered(at)) continue;
+    const field = fieldAt?.(at);
+    const isSane = field !== undefined && field.offset >= 0 && field.offset <= at && field.sizeBytes <= 8;
+    const start = isSane ? field.offset : at - (at % width);
+    const size = Math.min(isSane ? field.sizeBytes : width, end - start);
+    const [a, b] = [bytesBefore, bytesAfter].map((bytes) => numberText(bytes.subarray(start, start + size)));
+    differences.push({ offset: start, before: a!, after: b!, isAddress: false });
+    at = Math.max(at, start + size - 1);
   }
   return differences.sort((a, b) => a.offset - b.offset);
 }
@@ -52,10 +60,9 @@ function wordSize(before: Piece, after: Piece): 1 | 2 | 4 | 8 {
 }
 
 function numberText(bytes: Buffer): string {
-  const value = bytes.length === 8 ? bytes.readBigInt64LE() : BigInt(bytes.readIntLE(0, bytes.length));
-  return value > -0x10000n && value < 0x10000n
-    ? String(value)
-    : `0x${BigInt.asUintN(bytes.length * 8, value).toString(16)}`;
+  const value = BigInt(`0x${Buffer.from(bytes).reverse().toString("hex")}`);
+  const signed = BigInt.asIntN(bytes.length * 8, value);
+  return signed > -0x10000n && signed < 0x10000n ? String(signed) : `0x${value.toString(16)}`;
 }
 
 function byOffset(piece: Piece): Map<number, Reference> {

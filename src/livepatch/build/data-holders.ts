@@ -36,12 +36,14 @@ export function isKeeper(callee: string | undefined): boolean {
   return callee !== undefined && keepers.test(callee);
 }
 
-/** Names that stand for something else than the datum's own: aliases of MODULE_DEVICE_TABLE (include/linux/module.h). */
+/** Aliases of MODULE_DEVICE_TABLE (include/linux/module.h). */
 const deviceTableAlias = /^__mod_/;
+/** The same, and those of module_init() and module_exit(). */
+const alias = /^__mod_|^(init|cleanup)_module$/;
 
-/** The name that the source gives to a datum. */
+/** The name that the source gives to a datum or function. */
 export function sourceName(piece: Piece): string {
-  const own = piece.symbols.find(({ name }) => !deviceTableAlias.test(name));
+  const own = piece.symbols.find(({ name }) => !alias.test(name));
   return (own?.name ?? piece.name).replace(/\.\d+$/, "");
 }
 

@@ -6,7 +6,7 @@
  */
 import { Comparison } from "./comparison.ts";
 import { type Correlation, correlate } from "./correlate.ts";
-import { dataFindings } from "./data-changes.ts";
+import { type DataNames, dataFindings } from "./data-changes.ts";
 import type { Caution, Problem } from "./finding.ts";
 import type { Piece, UnitObject } from "./object.ts";
 
@@ -30,7 +30,8 @@ export interface Difference {
   sameContent(original: Piece, patched: Piece): boolean;
 }
 
-export function differenceOf(original: UnitObject, patched: UnitObject): Difference {
+/** @param names what debug information of the original says about its data */
+export function differenceOf(original: UnitObject, patched: UnitObject, names?: DataNames): Difference {
   const correlation = correlate(original, patched);
   const comparison = new Comparison(correlation);
   const changed: ChangedFunction[] = [];
@@ -55,7 +56,7 @@ export function differenceOf(original: UnitObject, patched: UnitObject): Differe
       reasons.set(parent, `its cold part ${piece.name} changed`);
   }
   const sameContent = (a: Piece, b: Piece) => comparison.sameContent(a, b);
-  const data = dataFindings(original, patched, correlation, sameContent);
+  const data = dataFindings(original, patched, correlation, sameContent, names);
   // What ran at the start and reads data that changes is no matter of its own where the data cannot be carried.
   const held = new Set(data.problems.map(({ subject }) => `it reads ${subject}, whose content changed`));
   for (const [piece, reason] of reasons) {

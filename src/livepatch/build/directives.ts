@@ -72,7 +72,7 @@ export interface Answered {
 
 /** Leaves out what the unit's author ignores. Its functions stay the kernel's, its data keeps the kernel's content. */
 export function withoutIgnored(difference: Difference, directives: readonly Directive[]): Answered {
-  const answered: Answered = { difference, cautions: [], used: new Set() };
+  const answered: Answered = { difference, cautions: [...difference.cautions], used: new Set() };
   for (const directive of directives) {
     if (directive.kind === "accept") continue;
     const before = answered.difference;

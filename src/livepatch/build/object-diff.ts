@@ -5,6 +5,7 @@ import { directivesOf, withoutAccepted, withoutIgnored } from "./directives.ts";
 import type { Caution, Problem } from "./finding.ts";
 import { includedPieces } from "./inclusion.ts";
 import { type Piece, readUnitObject, type UnitObject } from "./object.ts";
+import { dataNames } from "./types/data-names.ts";
 
 export interface ObjectDiff {
   verdict: "patchable" | "unchanged" | "refused";
@@ -41,7 +42,7 @@ export function diffObjects(
   const before = readUnitObject(original, names.original);
   const after = readUnitObject(patched, names.patched);
   const directives = directivesOf(after);
-  const kept = withoutIgnored(differenceOf(before, after), directives);
+  const kept = withoutIgnored(differenceOf(before, after, dataNames(original, names.original)), directives);
   const plain = kept.difference;
   // An object that was compiled without the tracer says nothing about what ftrace can hook.
   const carried = isTraced(before)

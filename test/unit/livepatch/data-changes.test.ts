@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { differenceOf } from "../../../src/livepatch/build/difference.ts";
 import { includedPieces } from "../../../src/livepatch/build/inclusion.ts";
-import { compile } from "./compile.ts";
+import { diffObjects } from "../../../src/livepatch/build/object-diff.ts";
+import { compile, kernelMacros } from "./compile.ts";
+import { compileUnit } from "./types/compile-with-debug-info.ts";
 
 /** Functions and data as drivers have them. */
 const kernel = `
@@ -310,5 +312,29 @@ describe("data that the kernel may have written to", () => {
         "int get(void) { return 1; }\nvoid set(int x) { }\n",
       ).problems,
     ).toEqual([]);
+  });
+});
+
+describe("with debug information", () => {
+  const described = (from: string, to: string) => {
+    const source = `${kernelMacros}${kernel}struct id { unsigned short vendor, device; };\nstruct card { const char *name; struct { const struct ops *ops; const struct id *ids; }; };\n${ops}static const struct id foo_ids[3] = { { 1, 2 }, { 3, 4 } };\nstatic struct card foo_card = { .name = "foo", .ops = &foo_ops, .ids = foo_ids };\nint foo_init(void) { return register_device((void *)&foo_card); }\n`;
+    expect(source).toContain(from);
+    const [before, after] = [compileUnit(source), compileUnit(source.replace(from, to))];
+    return diffObjects(before, after, { original: "a.o", patched: "b.o" }).reasons.filter(({ code }) => code);
+  };
+
+  it("names the type, the member that changes, and the one that holds the address, with its place", () => {
+    const [found, ...others] = described(...changeOps);
+    expect(others).toEqual([]);
+    expect(found!.reason).toMatch(
+      /^The content of foo_ops \(struct ops; \.ioctl at offset 8: foo_ioctl becomes foo_ioctl2\) changes\. foo_card\.ops \(fs\/unit\.c:\d+\) holds its address, and foo_init\(\) hands that to register_device\(\)/,
+    );
+    expect(found!.source).toMatch(/^fs\/unit\.c:\d+$/);
+  });
+
+  it("counts elements of arrays, and reads numbers in their own size", () => {
+    expect(described("{ 3, 4 }", "{ 3, 5 }")[0]!.reason).toMatch(
+      /foo_ids \(struct id\[3\]; \[1\]\.device at offset 6: 4 becomes 5\) changes\. foo_card\.ids /,
+    );
   });
 });

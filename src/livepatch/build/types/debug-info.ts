@@ -5,6 +5,7 @@ import { encodePlace } from "../../../formats/dwarf/sections.ts";
 import { SHN_LORESERVE, SHN_UNDEF, STT_FILE, STT_SECTION } from "../../../formats/elf/constants.ts";
 import { type ElfFile, readElf } from "../../../formats/elf/read.ts";
 import { DwarfTypes } from "./dwarf-types.ts";
+import type { CType } from "./model.ts";
 import { nameOf, sourcePlace } from "./places.ts";
 
 export interface UnitDebugInfo {
@@ -16,6 +17,8 @@ export interface UnitDebugInfo {
    * there, and a new line the number that follows the line before it.
    */
   placeOf(name: string): string | undefined;
+  /** Type of a variable that the object defines, by its name in the symbol table. */
+  typeOf(name: string): CType | undefined;
   /** Functions of the symbol table into which the compiler inlined a function of this source name. */
   carriersOf(inlined: string): readonly string[];
   types: DwarfTypes;
@@ -48,6 +51,12 @@ class DebugInfo implements UnitDebugInfo {
   placeOf(name: string): string | undefined {
     const entry = this.#byName().get(name);
     return entry === undefined ? undefined : sourcePlace(this.dwarf, entry);
+  }
+
+  typeOf(name: string): CType | undefined {
+    const entry = this.#byName().get(name);
+    if (entry === undefined || this.dwarf.tagOf(entry) !== dw.DW_TAG_variable) return undefined;
+    return this.types.typeOf(entry);
   }
 
   carriersOf(inlined: string): readonly string[] {
