@@ -1,4 +1,6 @@
 /** Finds the C files that may define functions known only by their names in a symbol table. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { WorkOptions } from "../../../core/progress.ts";
 import { runClean } from "../kbuild.ts";
 
@@ -13,32 +15,7 @@ export function sourceName(symbol: string): string {
 }
 
 /**
- * A grep -E pattern for lines that may begin the definition of one of these functions: from the first column on, and
- * not a declaration. Kernel style keeps calls away from the first column.
- */
-export function definitionPattern(symbols: readonly string[]): string {
-  const names = new Set<string>();
-  const calls = new Set<string>();
-  for (const symbol of symbols) {
-    const name = sourceName(symbol);
-    const call = systemCall.exec(name)?.[1];
-    if (call !== undefined) calls.add(call);
-    if (/^\w+$/.test(name)) names.add(name);
-  }
-  const alternatives: string[] = [];
-  if (names.size > 0)
-    alternatives.push(
-      `^([A-Za-z_][^;=]*[^A-Za-z0-9_])?(${[...names].join("|")})[[:space:]]*\\([^;]*(\\{.*)?$`,
-    );
-  if (calls.size > 0)
-    alternatives.push(
-      `^(COMPAT_)?SYSCALL(32)?_DEFINE[0-6][[:space:]]*\\([[:space:]]*(${[...calls].join("|")})[[:space:]]*[,)]`,
-    );
-  return alternatives.join("|");
-}
-
-/**
- * Paths below `root` of the C files that have a definition of one of these functions, in no order of merit.
+ * Paths below `root` of the C files that have a definition of one of these functions, sorted.
  *
  * @param folders below `root`; those that are not there are passed over
  */
@@ -48,14 +25,36 @@ export async function filesDefining(
   symbols: readonly string[],
   options: WorkOptions = {},
 ): Promise<string[]> {
-  const pattern = definitionPattern(symbols);
-  if (pattern === "") return [];
-  const { stdout } = await runClean(["grep", "-rlsE", "--include=*.c", "-e", pattern, "--", ...folders], {
-    cwd: root,
-    signal: options.signal,
-  });
-  return stdout
-    .split("\n")
-    .filter((path) => path !== "")
-    .sort();
+  const names = [...new Set(symbols.map(sourceName))].filter((name) => /^\w+$/.test(name));
+  const calls = names.flatMap((name) => systemCall.exec(name)?.[1] ?? []);
+  const search = async (how: readonly string[]): Promise<string[]> => {
+    const { stdout } = await runClean(["grep", "-rls", "--include=*.c", ...how, "--", ...folders], {
+      cwd: root,
+      signal: options.signal,
+    });
+    return stdout.split("\n").filter((path) => path !== "");
+  };
+  const found = new Set<string>();
+  if (names.length > 0) {
+    // Words first: looking for definitions in the whole source takes four times as long.
+    const definition = definitionPattern(names);
+    for (const path of await search(["-wF", ...names.flatMap((name) => ["-e", name])]))
+      if (definition.test(await readFile(join(root, path), "latin1"))) found.add(path);
+  }
+  if (calls.length > 0)
+    for (const path of await search([
+      "-E",
+      "-e",
+      `^(COMPAT_)?SYSCALL(32)?_DEFINE[0-6][[:blank:]]*\\([[:blank:]]*(${calls.join("|")})[[:blank:]]*[,)]`,
+    ]))
+      found.add(path);
+  return [...found].sort();
+}
+
+/**
+ * Lines that may begin the definition of one of these functions: from the first column on, and not a declaration.
+ * Kernel style keeps calls away from the first column.
+ */
+function definitionPattern(names: readonly string[]): RegExp {
+  return new RegExp(`^(?:[A-Za-z_][^;=\\n]*\\W)?(?:${names.join("|")})[ \\t]*\\([^;\\n]*(?:\\{.*)?$`, "m");
 }
