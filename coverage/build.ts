@@ -20,6 +20,8 @@ export interface FileResult {
   along: string[];
   outcome: Outcome;
   seconds: number;
+  /** Refused, and nothing changes but `__init` and `__exit` code and data. */
+  initOnly?: boolean;
   /** Why it was not built. */
   code?: string;
   message?: string;
@@ -120,11 +122,20 @@ async function buildOnce(
         outcome,
         code: error.code,
         message: error.message,
+        ...(isInitOnly(error) ? { initOnly: true } : {}),
         ...(error.details === undefined ? {} : { details: error.details }),
       },
       error,
     };
   }
+}
+
+/** The builder decides it by the objects, and says what else changes. */
+function isInitOnly({ code, details = "" }: RekernelError): boolean {
+  return (
+    code === "RK-INIT-CHANGE" &&
+    details.split("\n").every((line) => line === "" || line.startsWith(`${code}:`))
+  );
 }
 
 /** Changed files of the newer version, or parts of them, that an error says are needed besides. */

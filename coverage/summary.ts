@@ -7,15 +7,14 @@ export interface Summary {
     warnings: number;
     /** Loaded, in force and taken back without a word. */
     loadedCleanly: number;
+    /** Of the refused: nothing but __init and __exit code changes. It has run already; no live patch is called for. */
+    initOnly: number;
   };
-  /** built / (built + refused + failed), of changes that are not to __init code alone; 0 to 1. */
+  /** built / (built + refused + failed), without those that change __init and __exit code only; 0 to 1. */
   coverage: number | undefined;
   refusedByCode: Record<string, number>;
   seconds: { median: number | undefined; worst: number | undefined };
 }
-
-/** Changes of what has run already and is gone: no live patch can carry them, nor needs to. */
-const initOnly = "RK-INIT-CHANGE";
 
 export function summarize(results: readonly FileResult[], loads: ReadonlyMap<string, PatchTrial>): Summary {
   const count = (outcome: Outcome) => results.filter((result) => result.outcome === outcome).length;
@@ -25,7 +24,8 @@ export function summarize(results: readonly FileResult[], loads: ReadonlyMap<str
   const seconds = results.map((result) => result.seconds).sort((a, b) => a - b);
   const clean = [...loads.values()].filter(({ verdict }) => verdict === "clean").length;
   const carried = count("built");
-  const carriable = carried + count("refused") + count("failed") - (refusedByCode[initOnly] ?? 0);
+  const initOnly = results.filter((result) => result.initOnly).length;
+  const carriable = carried + count("refused") + count("failed") - initOnly;
   return {
     totals: {
       built: carried,
@@ -34,6 +34,7 @@ export function summarize(results: readonly FileResult[], loads: ReadonlyMap<str
       failed: count("failed"),
       warnings: loads.size - clean,
       loadedCleanly: clean,
+      initOnly,
     },
     coverage: carriable === 0 ? undefined : carried / carriable,
     refusedByCode,
@@ -54,6 +55,7 @@ export function table(
     ...Object.entries(refusedByCode)
       .sort(([, a], [, b]) => b - a)
       .map(([code, number]): [string, number] => [`  ${code}`, number]),
+    ["  of which change __init and __exit code only", totals.initOnly],
     ["failed", totals.failed],
     [
       "built, of what a live patch can carry",

@@ -10,7 +10,7 @@ import type { GlueObject } from "./glue.ts";
 import { type Destination, type IncludedPiece, includedPieces } from "./inclusion.ts";
 import { isPieceTarget, type Piece } from "./object.ts";
 import { KlpSymbolNames, unitOutputObject } from "./output.ts";
-import { inUnit, mismatchProblems, refuse, unknownTableProblems } from "./refusal.ts";
+import { inUnit, mismatchProblems, refuse, refuseDifferences, unknownTableProblems } from "./refusal.ts";
 import { withRuntimeConstants } from "./runtime-constants.ts";
 import { shortBranchProblem } from "./short-branches.ts";
 import { type SystemState, statesOf } from "./states.ts";
@@ -54,7 +54,7 @@ export interface ModulePlan {
  */
 export function planModule(analysed: readonly AnalysedUnit[], context: PlanContext): ModulePlan {
   const units = withAnswers(analysed);
-  refuse(units.flatMap((unit) => unit.difference.problems.map((problem) => inUnit(unit.source, problem))));
+  refuseDifferences(units);
   const neededNames = new Set(units.flatMap((unit) => unit.patched.pieces.flatMap(undefinedNames)));
   const isOwnGlobal = (unit: AnalysedUnit, piece: Piece) =>
     (!unit.difference.correlation.originalOf.has(piece) || unit.carried.has(piece)) &&

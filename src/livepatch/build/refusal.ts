@@ -3,11 +3,11 @@ import { RekernelError } from "../../core/errors.ts";
 import { type AnalysedUnit, mismatches } from "./analysis.ts";
 import { type Caution, describeFinding, type Problem } from "./finding.ts";
 import type { IncludedPiece } from "./inclusion.ts";
-import { isPieceTarget, type UnitObject } from "./object.ts";
+import { isPieceTarget, type Piece, type UnitObject } from "./object.ts";
 import { isOrdinaryData } from "./sections.ts";
 
-export function mismatchProblems(unit: AnalysedUnit): Problem[] {
-  const different = mismatches(unit);
+export function mismatchProblems(unit: AnalysedUnit, replaced: readonly Piece[] = []): Problem[] {
+  const different = mismatches(unit, replaced);
   const [first] = different;
   if (!first) return [];
   const object = unit.module?.object ?? "vmlinux";
@@ -57,12 +57,26 @@ export function inUnit<F extends Problem | Caution>(source: string, problem: F):
     : { ...problem, message: `${source}: ${problem.message}` };
 }
 
-export function refuse(problems: readonly Problem[]): void {
+/** Begins the line of a refusal that says what else the patch changes. */
+const besides = "Functions that a live patch can replace change besides: ";
+
+/** `__init` and `__exit` code can be left out of a patch: what is left of it then belongs to the refusal. */
+export function refuseDifferences(units: readonly AnalysedUnit[]): void {
+  const problems = units.flatMap(({ source, difference }) =>
+    difference.problems.map((problem) => inUnit(source, problem)),
+  );
+  const changed = units.flatMap(({ difference }) => difference.changed.map(({ patched }) => patched.name));
+  const onlyInit = problems.every(({ code }) => code === "RK-INIT-CHANGE");
+  refuse(problems, onlyInit && changed.length > 0 ? [`${besides}${changed.join(", ")}.`] : []);
+}
+
+export function refuse(problems: readonly Problem[], notes: readonly string[] = []): void {
   const [first, ...others] = problems;
   if (!first) return;
+  const details = [...others.map(describeFinding), ...notes];
   const place = first.source === undefined || first.message.includes(first.source) ? "" : `${first.source}: `;
   throw new RekernelError("refused", first.code, place + first.message, {
     hint: first.hint,
-    ...(others.length > 0 ? { details: others.map(describeFinding).join("\n") } : {}),
+    ...(details.length > 0 ? { details: details.join("\n") } : {}),
   });
 }
