@@ -98,9 +98,16 @@ export function withMatch(unit: AnalysedUnit, context: PlanContext): AnalysedUni
     : unit;
 }
 
-/** Functions of the unit that are not the target's, weak ones that another object overrides aside. */
-export function mismatches(unit: AnalysedUnit): FunctionMatch[] {
-  const changed = new Set([...unit.difference.changed, ...unit.outward].map((change) => change.original));
+/**
+ * Functions of the unit that are not the target's, weak ones that another object overrides aside.
+ *
+ * @param replaced original functions that are replaced besides the changed ones
+ */
+export function mismatches(unit: AnalysedUnit, replaced: readonly Piece[] = []): FunctionMatch[] {
+  const changed = new Set([
+    ...[...unit.difference.changed, ...unit.outward].map((change) => change.original),
+    ...replaced,
+  ]);
   return [...unit.match.functions.values()].filter(
     ({ status, piece }) =>
       status !== "identical" &&

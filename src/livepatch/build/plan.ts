@@ -1,13 +1,14 @@
 /** Brings difference and match of all units together: what the module replaces, holds, and binds. Pure. */
 import { RekernelError } from "../../core/errors.ts";
 import { STB_GLOBAL } from "../../formats/elf/constants.ts";
-import type { AnalysedUnit, PlanContext } from "./analysis.ts";
+import { type AnalysedUnit, type PlanContext, withMatch } from "./analysis.ts";
 import { patchVariable } from "./author-header.ts";
 import { bindUnit } from "./bind.ts";
 import { withAnswers } from "./directives.ts";
 import type { Caution } from "./finding.ts";
 import type { GlueObject } from "./glue.ts";
 import { type Destination, type IncludedPiece, includedPieces } from "./inclusion.ts";
+import { type MovedFunction, movedFunctions } from "./moved-functions.ts";
 import { isPieceTarget, type Piece } from "./object.ts";
 import { KlpSymbolNames, unitOutputObject } from "./output.ts";
 import { inUnit, mismatchProblems, refuse, refuseDifferences, unknownTableProblems } from "./refusal.ts";
@@ -53,7 +54,7 @@ export interface ModulePlan {
  * @throws RekernelError RK-AUTHOR-MACRO (1); RK-NO-FUNCTIONAL-CHANGE (3); refused (4) with the first problem's code and all problems as details
  */
 export function planModule(analysed: readonly AnalysedUnit[], context: PlanContext): ModulePlan {
-  const units = withAnswers(analysed);
+  const { units, moved } = withMovedFunctions(withAnswers(analysed), context);
   refuseDifferences(units);
   const neededNames = new Set(units.flatMap((unit) => unit.patched.pieces.flatMap(undefinedNames)));
   const isOwnGlobal = (unit: AnalysedUnit, piece: Piece) =>
@@ -64,11 +65,12 @@ export function planModule(analysed: readonly AnalysedUnit[], context: PlanConte
   );
   const touched = units.filter(
     (unit) =>
+      moved.some(({ from, to }) => unit === from || unit === to) ||
       unit.difference.changed.length > 0 ||
       unit.callbacks.length > 0 ||
       unit.patched.pieces.some((piece) => isOwnGlobal(unit, piece)),
   );
-  if (!replacesSomething)
+  if (!replacesSomething && moved.length === 0)
     throw new RekernelError(
       "nothingToDo",
       "RK-NO-FUNCTIONAL-CHANGE",
@@ -77,7 +79,14 @@ export function planModule(analysed: readonly AnalysedUnit[], context: PlanConte
         hint: "Changes to comments, to white space or to code that the configuration leaves out need no live patch.",
       },
     );
-  refuse(touched.flatMap(mismatchProblems));
+  refuse(
+    touched.flatMap((unit) =>
+      mismatchProblems(
+        unit,
+        moved.filter(({ from }) => from === unit).map(({ original }) => original),
+      ),
+    ),
+  );
 
   const newGlobals = new Set([patchVariable]);
   const included = touched.map((unit) => {
@@ -89,6 +98,9 @@ export function planModule(analysed: readonly AnalysedUnit[], context: PlanConte
     const isReachable = (piece: Piece) =>
       unit.match.pieces.has(piece) || own.symbolsNamed(piece.name).length === 1;
     const roots = new Map<Piece, string>([
+      ...moved.flatMap(({ from, to, patched }) =>
+        to === unit ? [[patched, `moved here from ${from.source}`] as const] : [],
+      ),
       ...neededElsewhere.map(
         (piece) => [piece, `${unit.carried.has(piece) ? "changed" : "new"}, needed by another unit`] as const,
       ),
@@ -113,7 +125,7 @@ export function planModule(analysed: readonly AnalysedUnit[], context: PlanConte
   const bound = included.map(({ unit, pieces }) => bindUnit(unit, pieces, context, newGlobals));
   refuse(bound.flatMap(({ unit, problems }) => problems.map((problem) => inUnit(unit.source, problem))));
 
-  const functions = planFunctions(touched);
+  const functions = planFunctions(touched, moved);
   const callbacks = planCallbacks(touched);
   const named = [...functions, ...callbacks];
   const aliases = new Set(named.map(({ alias }) => alias));
@@ -149,7 +161,7 @@ export function planModule(analysed: readonly AnalysedUnit[], context: PlanConte
     functions: functions.map(({ patched: _patched, unit: _unit, alias: _alias, ...planned }) => planned),
     included: included.flatMap(({ unit, pieces }) =>
       pieces
-        .filter(({ piece }) => !unit.difference.changed.some(({ patched }) => patched === piece))
+        .filter(({ piece }) => !functions.some(({ patched }) => patched === piece))
         .map((entry) => describeIncluded(unit.source, entry)),
     ),
     objects: objects.map((object) => ({
@@ -187,27 +199,51 @@ function variableOf(unit: AnalysedUnit, symbol: string, addend: number): Destina
     : { kind: "symbol", symbol, weak: false, addend };
 }
 
+function withMovedFunctions(
+  units: readonly AnalysedUnit[],
+  context: PlanContext,
+): { units: readonly AnalysedUnit[]; moved: readonly MovedFunction[] } {
+  const { moved, problems } = movedFunctions(units);
+  refuse(problems);
+  const matched = new Map(moved.map(({ from }) => [from, withMatch(from, context)]));
+  const now = (unit: AnalysedUnit) => matched.get(unit) ?? unit;
+  return {
+    units: units.map(now),
+    moved: moved.map((move) => ({ ...move, from: now(move.from), to: now(move.to) })),
+  };
+}
+
 function planFunctions(
   units: readonly AnalysedUnit[],
+  moved: readonly MovedFunction[],
 ): (PlannedFunction & { alias: string; patched: Piece; unit: AnalysedUnit })[] {
-  let count = 0;
-  return units.flatMap((unit) =>
-    unit.difference.changed.map(({ original, patched, reason }) => {
-      const symbol = unit.match.functions.get(original)!.symbol!;
-      return {
-        source: unit.source,
-        object: unit.module?.object ?? "vmlinux",
-        name: symbol.name,
-        sympos: symbol.sympos,
-        reason,
-        sizeBytes: original.end - original.start - original.entry,
-        newSizeBytes: patched.end - patched.start - patched.entry,
-        alias: `klp_new_function_${count++}`,
-        patched,
-        unit,
-      };
-    }),
-  );
+  const replaced = [
+    ...units.flatMap((unit) =>
+      unit.difference.changed.map((change) => ({ ...change, matchedIn: unit, unit })),
+    ),
+    ...moved.map(({ from, original, to, patched }) => ({
+      original,
+      patched,
+      reason: `it changes, and moves here from ${from.source}`,
+      matchedIn: from,
+      unit: to,
+    })),
+  ];
+  return replaced.map(({ original, patched, reason, matchedIn, unit }, index) => {
+    const symbol = matchedIn.match.functions.get(original)!.symbol!;
+    return {
+      source: unit.source,
+      object: unit.module?.object ?? "vmlinux",
+      name: symbol.name,
+      sympos: symbol.sympos,
+      reason,
+      sizeBytes: original.end - original.start - original.entry,
+      newSizeBytes: patched.end - patched.start - patched.entry,
+      alias: `klp_new_function_${index}`,
+      patched,
+      unit,
+    };
+  });
 }
 
 function planCallbacks(units: readonly AnalysedUnit[]) {
