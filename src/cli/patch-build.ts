@@ -15,6 +15,9 @@ interface BuildCommandOptions {
   name?: string;
   replace?: boolean;
   verify?: boolean;
+  moduleSource?: string[];
+  module?: string[];
+  moduleMake?: string[];
 }
 
 /** `rekernel patch build`: make a live patch module from a source patch. */
@@ -27,11 +30,14 @@ export function registerPatchBuild(parent: Command): void {
         "Only what the patch touches is compiled, twice: with and without it. Every\n" +
         "function that will be replaced is compared byte for byte with the kernel's own.",
     )
-    .argument("<patch...>", "unified diffs against the kernel's source")
+    .argument("<patch...>", "unified diffs against the kernel's source, or an out-of-tree module's")
     .option("--kernel <release>", "the kernel to patch, as uname -r says it (default: the running one)")
     .option("-o, --output <file>", "where the module goes (default: NAME.ko in this folder)")
     .option("--name <name>", "the module's name (default: livepatch_ and the patch's name)")
     .option("--replace", "take the place of all live patches that are loaded before")
+    .option("--module-source <folder>", "source of an out-of-tree module; may be repeated", collect)
+    .option("--module <file>", "that module as the target loads it (default: found)", collect)
+    .option("--module-make <assignment>", "variable for its makefiles, as CONFIG_X=m", collect)
     .option("--verify", "try it in a VM of that kernel: load, take back, load again, read the log")
     .addOption(new Option("--image <file>", "by hand, instead of --kernel: vmlinuz or vmlinux"))
     .addOption(new Option("--config <file>", "by hand: the kernel's configuration"))
@@ -52,6 +58,9 @@ export function registerPatchBuild(parent: Command): void {
           name: options.name,
           output: options.output,
           replace: options.replace,
+          moduleSources: options.moduleSource,
+          moduleFiles: options.module,
+          moduleMake: options.moduleMake,
           onProgress: context.onProgress,
           signal: context.signal,
         });
@@ -76,7 +85,12 @@ export function registerPatchBuild(parent: Command): void {
     command,
     "rekernel patch build fix.patch --verify",
     "rekernel patch build fix.patch --kernel 6.12.115+deb12-amd64 -o fix.ko",
+    "rekernel patch build fix.patch --module-source /usr/src/gadget-1.0",
   );
+}
+
+function collect(value: string, previous: string[] = []): string[] {
+  return [...previous, value];
 }
 
 function buildReportText(report: BuildReport, { style }: CommandContext): string {

@@ -47,6 +47,15 @@ export const patchBuildDocument = documentOf<BuildReport & { trial?: PatchTrial 
     units: z
       .array(z.strictObject({ source: z.string(), object: z.string(), changed: z.number() }))
       .describe("translation units that were compiled, with how many functions changed"),
+    moduleSources: z
+      .array(
+        z.strictObject({
+          name: z.string().describe("what the paths of its files begin with in `source`"),
+          folder: z.string(),
+          sha256: z.string().describe("of its files"),
+        }),
+      )
+      .describe("sources of out-of-tree modules that were given"),
     notBuilt: z
       .array(z.string())
       .describe("sources that the patch touches and the kernel's configuration leaves out"),
@@ -63,7 +72,7 @@ export const patchBuildDocument = documentOf<BuildReport & { trial?: PatchTrial 
     warnings: z.array(z.string()).describe("what kbuild and objtool warned of"),
     inputs: z
       .array(z.strictObject({ name: z.string(), sha256: z.string() }))
-      .describe("patches, kernel image, configuration and Module.symvers"),
+      .describe("patches, kernel image, configuration, Module.symvers, and patched out-of-tree modules"),
     timesMs: z
       .strictObject({
         trees: z.number(),

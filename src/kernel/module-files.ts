@@ -1,6 +1,6 @@
 /** Which file is a module of the target: the distribution's own by modules.order, others where they are built and installed. */
 import { readdir } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { RekernelError } from "../core/errors.ts";
 import { KernelModuleFile } from "./module.ts";
 import { findModule, moduleName } from "./modules-folder.ts";
@@ -35,8 +35,8 @@ export class ModuleFiles {
   /**
    * The module's file for the target's release; undefined when there is none.
    *
-   * An out-of-tree module is looked for in the folder of its source, then in the folders of lib/modules/RELEASE that
-   * are not the kernel's own (updates, extra, …), in the target's and in this machine's.
+   * An out-of-tree module is looked for beside the files given, in the folder of its source, and in the folders of
+   * lib/modules/RELEASE that are not the kernel's own (updates, extra, …), the target's and this machine's.
    *
    * @throws RekernelError RK-MODULE-TARGET (4) when all that is there is for other kernels; RK-MODULE-AMBIGUOUS (4)
    *   when several builds of it are there; RK-BAD-MODULE, RK-FILE (1)
@@ -53,23 +53,24 @@ export class ModuleFiles {
     this.#given ??= this.#readGiven();
     const given = (await this.#given).get(name);
     if (given) return given;
-    const { modules, sources = [], release } = this.#places;
+    const { modules, sources = [], files = [], release } = this.#places;
     const source = sources.find((each) => each.modules.includes(name));
     if (!source && modules !== undefined) {
       const own = await findModule(modules, name);
       if (own !== undefined) return KernelModuleFile.open(own);
     }
     const folders = [
+      ...files.map(dirname),
       ...sources.map(({ folder }) => folder),
       ...(await foreignFolders(modules)),
       ...(await foreignFolders(join("/lib/modules", release))),
     ];
     const paths: string[] = [];
     for (const folder of folders) paths.push(...((await this.#walk(folder)).get(name) ?? []));
-    const files = await Promise.all([...new Set(paths)].map((path) => KernelModuleFile.open(path)));
-    const fitting = files.filter((file) => isFor(file, release));
+    const found = await Promise.all([...new Set(paths)].map((path) => KernelModuleFile.open(path)));
+    const fitting = found.filter((file) => isFor(file, release));
     const [first] = fitting;
-    if (!first && files[0]) throw wrongRelease(files[0], release);
+    if (!first && found[0]) throw wrongRelease(found[0], release);
     const other = fitting.find((file) => identity(file) !== identity(first!));
     if (first && other)
       throw new RekernelError(

@@ -2,7 +2,6 @@ import { readFile } from "node:fs/promises";
 import { RekernelError } from "../../core/errors.ts";
 import { type AnalysedUnit, analyseUnit, mismatches, type PlanContext, withStockMatch } from "./analysis.ts";
 import type { CompiledUnit } from "./compile.ts";
-import type { TargetCode } from "./match.ts";
 import { readUnitObject } from "./object.ts";
 import { dataNames } from "./types/data-names.ts";
 
@@ -12,7 +11,7 @@ import { dataNames } from "./types/data-names.ts";
  * @throws RekernelError RK-BAD-OBJECT, RK-BAD-ELF (1), RK-MODULE-MISSING (4)
  */
 export async function analyseCompiled(unit: CompiledUnit, context: PlanContext): Promise<AnalysedUnit> {
-  const module = unit.owner.kind === "module" ? requireModule(unit, context) : undefined;
+  const module = unit.owner.kind === "module" ? context.moduleNamed(unit.owner.name) : undefined;
   const originalName = `${unit.source}, original`;
   const originalBytes = await readFile(unit.original);
   const original = readUnitObject(originalBytes, originalName);
@@ -24,6 +23,9 @@ export async function analyseCompiled(unit: CompiledUnit, context: PlanContext):
     { source: unit.source, module, original, patched, names: dataNames(originalBytes, originalName) },
     context,
   );
+  // A header reaches modules that the target may not have: what stays as it is needs none.
+  if (unit.owner.kind === "module" && !module && !isUnchanged(analysed))
+    throw moduleMissing(unit.source, unit.owner.name);
   const bringsSomething = analysed.difference.changed.length > 0 || analysed.carried.size > 0;
   return bringsSomething ? withStockFlags(analysed, unit, context) : analysed;
 }
@@ -39,16 +41,18 @@ export async function withStockFlags(
   return withStockMatch(analysed, stock, context);
 }
 
-function requireModule(unit: CompiledUnit, context: PlanContext): TargetCode {
-  const name = unit.owner.kind === "module" ? unit.owner.name : "vmlinux";
-  const module = context.moduleNamed(name);
-  if (module) return module;
-  throw new RekernelError(
+function isUnchanged({ difference, callbacks }: AnalysedUnit): boolean {
+  const { changed, newFunctions, problems } = difference;
+  return [changed, newFunctions, problems, callbacks].every(({ length }) => length === 0);
+}
+
+function moduleMissing(source: string, module: string): RekernelError {
+  return new RekernelError(
     "refused",
     "RK-MODULE-MISSING",
-    `${unit.source} belongs to the module ${name}, whose file the target does not have.`,
+    `${source} belongs to the module ${module}, whose file the target does not have.`,
     {
-      hint: "Give the folder with the target's modules: --modules /lib/modules/RELEASE.",
+      hint: "Give the folder with the target's modules, --modules /lib/modules/RELEASE, or the file of an out-of-tree module, --module FILE.ko.",
     },
   );
 }

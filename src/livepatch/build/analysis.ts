@@ -24,6 +24,8 @@ export interface PlanContext {
   vmlinux: TargetCode;
   exports: ReadonlyMap<string, ExportedSymbol>;
   moduleNamed(name: string): TargetCode | undefined;
+  /** Whether a module depends on another, directly or through others. */
+  moduleNeeds(module: string, other: string): boolean;
 }
 
 export interface AnalysedUnit extends PlanUnit {

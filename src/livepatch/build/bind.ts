@@ -15,7 +15,7 @@ export function bindUnit(
   unit: AnalysedUnit,
   pieces: readonly IncludedPiece[],
   context: PlanContext,
-  newGlobals: ReadonlySet<string>,
+  newGlobals: ResolveContext["newGlobals"],
 ) {
   const resolveContext: ResolveContext = { ...context, module: unit.module, match: unit.match, newGlobals };
   const bindingOf = new Map<IncludedReference, Binding>();

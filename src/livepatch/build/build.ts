@@ -9,8 +9,7 @@ import { RekernelError } from "../../core/errors.ts";
 import { writeFileAtomic } from "../../core/files.ts";
 import { runStep, type WorkOptions } from "../../core/progress.ts";
 import { KernelImage } from "../../kernel/image.ts";
-import { KernelModuleFile } from "../../kernel/module.ts";
-import { findModule, moduleName } from "../../kernel/modules-folder.ts";
+import { moduleName } from "../../kernel/modules-folder.ts";
 import { readSymvers } from "../../kernel/symvers.ts";
 import type { TargetKernel } from "../../kernel/target.ts";
 import { analyseCompiled } from "./analyse-compiled.ts";
@@ -23,6 +22,8 @@ import type { Caution } from "./finding.ts";
 import { glueSource } from "./glue.ts";
 import { withKlpRelocations } from "./klp-relocations.ts";
 import { linkModule } from "./link.ts";
+import { withModuleSources } from "./module-source.ts";
+import { foreignModules, inBuildFolders, moduleFilesOf } from "./out-of-tree.ts";
 import type { SourcePatch } from "./patch.ts";
 import { applyPatches, makePatchedTree, type TouchedFile } from "./patched-tree.ts";
 import { type ModulePlan, planModule } from "./plan.ts";
@@ -36,6 +37,12 @@ import { changedTypes } from "./type-changes.ts";
 export interface BuildOptions extends WorkOptions {
   target: TargetKernel;
   patches: readonly SourcePatch[];
+  /** Sources of out-of-tree modules; see {@link withModuleSources}. Each patch may be against any of them. */
+  moduleSources?: readonly string[] | undefined;
+  /** Files of out-of-tree modules as the target loads them, where they are not found by themselves. */
+  moduleFiles?: readonly string[] | undefined;
+  /** Variables for the makefiles of the out-of-tree modules: `CONFIG_GADGET=m`. */
+  moduleMake?: readonly string[] | undefined;
   /** Module name; made from the first patch's file name when left out. */
   name?: string | undefined;
   /** Where the module goes: a .ko file. NAME.ko in the current folder when left out. */
@@ -57,6 +64,8 @@ export interface BuildReport {
   /** What the module brings besides. */
   included: ModulePlan["included"];
   units: { source: string; object: string; changed: number }[];
+  /** Sources of out-of-tree modules that were given. */
+  moduleSources: readonly { name: string; folder: string; sha256: string }[];
   /** Sources that the patch touches and the target's configuration leaves out. */
   notBuilt: readonly string[];
   match: { identicalFunctions: number; comparedFunctions: number };
@@ -87,13 +96,18 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
   const symversPending = readSymvers(target.symvers);
   symversPending.catch(() => {});
 
-  const trees = await prepareTrees(target, options);
+  const trees = await withModuleSources(await prepareTrees(target, options), options.moduleSources ?? [], {
+    ...options,
+    make: options.moduleMake,
+  });
   const treesReady = performance.now();
   const touched = await applyPatches(trees, options.patches);
   await refuseTypeChanges(trees, touched);
   const compileStarted = performance.now();
   const reached = await unitsOfPatch(trees, touched, options);
-  const enabled = reached.filter((unit) => unit.enabled);
+  const moduleFiles = moduleFilesOf(target, trees, options.moduleFiles);
+  const built = reached.filter((unit) => unit.enabled);
+  const enabled = await inBuildFolders(built, trees, moduleFiles);
   const notBuilt = reached.filter((unit) => !unit.enabled).map((unit) => unit.source);
   if (enabled.length === 0) throw nothingBuilt(target, notBuilt);
   // After kbuild was asked about the units: it generates headers then, and the patched tree must have them.
@@ -103,13 +117,14 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
     const compileMs = performance.now() - compileStarted;
     const image = await imagePending;
     checkRelease(image, target);
-    const exports = exportedSymbols(await symversPending, image);
-    const modules = new TargetModules(target);
+    const modules = new TargetModules(moduleFiles);
     for (const { owner } of units) if (owner.kind === "module") await modules.open(owner.name);
+    const exports = new Map([...modules.exports(), ...exportedSymbols(await symversPending, image)]);
     const context: PlanContext = {
       vmlinux: vmlinuxCode(image),
       exports,
       moduleNamed: (wanted) => modules.get(wanted),
+      moduleNeeds: (module, other) => modules.needs(module, other),
     };
     const compared = await runStep(
       options,
@@ -145,7 +160,7 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
     const linkMs = performance.now() - linkStarted;
 
     const bytes = withKlpRelocations(linked.bytes, plan.names.bindings, plan.aliases);
-    const stock = await stockModule(target, units);
+    const stock = await modules.stock();
     const audit = await runStep(options, "audit", "Audit the module against the target", () =>
       auditModule(bytes, {
         release: target.release,
@@ -173,12 +188,13 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
         object: unit.module?.object ?? "vmlinux",
         changed: unit.difference.changed.length,
       })),
+      moduleSources: trees.modules.map(({ name, folder, sha256 }) => ({ name, folder, sha256 })),
       notBuilt,
       match: { identicalFunctions: plan.identicalFunctions, comparedFunctions: plan.comparedFunctions },
       audit,
       cautions: plan.cautions,
       warnings: linked.warnings,
-      inputs: await inputs(options),
+      inputs: await inputs(options, await foreignModules(units, trees, moduleFiles)),
       timesMs: {
         trees: treesMs,
         compile: compileMs,
@@ -225,23 +241,12 @@ async function analyse(
   const analysed: AnalysedUnit[] = [];
   for (const unit of units) {
     options.signal?.throwIfAborted();
-    analysed.push(await analyseCompiled(unit, context));
+    const result = await analyseCompiled(unit, context);
+    // Nothing changes in a module that the target does not have.
+    if (unit.owner.kind === "module" && !result.module) continue;
+    analysed.push(result);
   }
   return analysed;
-}
-
-/** Some module of the target as shipped, against which vermagic and the layout of struct module are checked. */
-async function stockModule(
-  target: TargetKernel,
-  units: readonly CompiledUnit[],
-): Promise<KernelModuleFile | undefined> {
-  if (target.modules === undefined) return undefined;
-  const owner = units.find((unit) => unit.owner.kind === "module")?.owner;
-  for (const name of [owner?.kind === "module" ? owner.name : undefined, "failover", "loop", "dummy"]) {
-    const path = name === undefined ? undefined : await findModule(target.modules, name);
-    if (path !== undefined) return KernelModuleFile.open(path);
-  }
-  return undefined;
 }
 
 function exportedSymbols(
@@ -304,8 +309,11 @@ function atLeast(release: string, major: number, minor: number): boolean {
   return Number(a) > major || (Number(a) === major && Number(b) >= minor);
 }
 
-async function inputs({ patches, target }: BuildOptions): Promise<BuildReport["inputs"]> {
-  const files = [target.image, target.config, target.symvers];
+async function inputs(
+  { patches, target }: BuildOptions,
+  modules: readonly string[],
+): Promise<BuildReport["inputs"]> {
+  const files = [target.image, target.config, target.symvers, ...modules];
   return [
     ...patches.map((patch) => ({ name: patch.name, sha256: patch.sha256 })),
     ...(await Promise.all(files.map(async (path) => ({ name: path, sha256: sha256(await readFile(path)) })))),

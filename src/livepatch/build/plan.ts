@@ -5,7 +5,7 @@ import { type AnalysedUnit, type PlanContext, withMatch } from "./analysis.ts";
 import { patchVariable } from "./author-header.ts";
 import { bindUnit } from "./bind.ts";
 import { withAnswers } from "./directives.ts";
-import type { Caution } from "./finding.ts";
+import type { Caution, Problem } from "./finding.ts";
 import type { GlueObject } from "./glue.ts";
 import { type Destination, type IncludedPiece, includedPieces } from "./inclusion.ts";
 import { type MovedFunction, movedFunctions } from "./moved-functions.ts";
@@ -88,13 +88,18 @@ export function planModule(analysed: readonly AnalysedUnit[], context: PlanConte
     ),
   );
 
-  const newGlobals = new Set([patchVariable]);
+  const newGlobals = new Map([[patchVariable, "vmlinux"]]);
   const included = touched.map((unit) => {
     const own = unit.module ?? context.vmlinux;
     const neededElsewhere = unit.patched.pieces.filter(
       (piece) => piece.role !== "initCode" && isOwnGlobal(unit, piece),
     );
-    for (const piece of neededElsewhere) for (const { name } of piece.symbols) newGlobals.add(name);
+    const shared: Problem[] = [];
+    for (const { name } of neededElsewhere.flatMap(({ symbols }) => symbols)) {
+      const other = newGlobals.get(name);
+      if (other !== undefined) shared.push(broughtTwice(name, other, own.object));
+      newGlobals.set(name, own.object);
+    }
     const isReachable = (piece: Piece) =>
       unit.match.pieces.has(piece) || own.symbolsNamed(piece.name).length === 1;
     const roots = new Map<Piece, string>([
@@ -114,6 +119,7 @@ export function planModule(analysed: readonly AnalysedUnit[], context: PlanConte
       unit,
       pieces: converted.filter((entry) => "piece" in entry),
       problems: [
+        ...shared,
         ...converted.filter((entry) => "code" in entry),
         ...unknownTableProblems(unit.patched, pieces),
         ...pieces.flatMap(({ piece }) => shortBranchProblem(piece) ?? []),
@@ -189,6 +195,15 @@ export function planModule(analysed: readonly AnalysedUnit[], context: PlanConte
     cautions: units.flatMap((unit) => unit.cautions.map((caution) => inUnit(unit.source, caution))),
     identicalFunctions: compared.filter(({ status }) => status === "identical").length,
     comparedFunctions: compared.length,
+  };
+}
+
+/** The linker would take one for both, and its references are bound only while its module is loaded. */
+function broughtTwice(name: string, object: string, other: string): Problem {
+  return {
+    code: "RK-UNIT-SHARED",
+    message: `The new ${name}, which other files use, would come with ${object} and with ${other}: its file is linked into both.`,
+    hint: "Put it into a file that belongs to one of them, or make it static inline in a header.",
   };
 }
 

@@ -47,8 +47,10 @@ export interface ResolveContext {
   exports: ReadonlyMap<string, ExportedSymbol>;
   /** Another module's symbols, by module name, for what it exports. */
   moduleNamed(name: string): TargetCode | undefined;
+  /** Whether a module depends on another, directly or through others. */
+  moduleNeeds(module: string, other: string): boolean;
   /** Global symbols that other units of this patch define anew. */
-  newGlobals: ReadonlySet<string>;
+  newGlobals: ReadonlyMap<string, string /* the object that brings them */>;
 }
 
 /** Thrown as a value: the reason why a reference cannot be bound. */
@@ -83,33 +85,39 @@ function resolveOriginal(piece: Piece, context: ResolveContext): Binding | Unres
 }
 
 function resolveSymbol(name: string, weak: boolean, context: ResolveContext): Binding | Unresolved {
-  if (context.newGlobals.has(name)) return { kind: "export", name, namespace: "" };
+  const bringer = context.newGlobals.get(name);
+  if (bringer !== undefined)
+    return bringer === "vmlinux" || isThereWith(bringer, context)
+      ? { kind: "export", name, namespace: "" }
+      : ofStranger(name, bringer, context.module?.object);
   const matched = context.match.symbols.get(name);
-  const exported = context.exports.get(name);
-  if (exported && exported.module === "vmlinux") {
-    const place = locationOf(matched, context);
-    const known = context.vmlinux.symbolsNamed(name);
-    if (place === undefined || context.module || known.some((symbol) => symbol.location === place))
-      return { kind: "export", name, namespace: exported.namespace };
-  }
   if (context.module) {
+    // The linker takes the module's own before the kernel's.
     const own = context.module.symbolsNamed(name).filter(({ isGlobal }) => isGlobal);
     if (own.length > 0)
       return own.length === 1
         ? bindPlaced(own[0]!, context.module, context)
         : pick(name, own, matched, context.module, context);
-    if (exported) {
-      const other = context.moduleNamed(exported.module);
-      const symbol = other?.symbolsNamed(name)[0];
-      if (symbol)
-        return {
-          kind: "klp",
-          relocatedFor: context.module.object,
-          object: exported.module,
-          name,
-          sympos: symbol.sympos,
-        };
-    }
+  }
+  const exported = context.exports.get(name);
+  if (exported && exported.module === "vmlinux" && isImportable(exported)) {
+    const place = locationOf(matched, context);
+    const known = context.vmlinux.symbolsNamed(name);
+    if (place === undefined || context.module || known.some((symbol) => symbol.location === place))
+      return { kind: "export", name, namespace: exported.namespace };
+  }
+  if (exported && exported.module !== "vmlinux") {
+    const other = isThereWith(exported.module, context) ? context.moduleNamed(exported.module) : undefined;
+    const symbol = other?.symbolsNamed(name).find(({ isGlobal }) => isGlobal);
+    if (!context.module || !symbol) return ofStranger(name, exported.module, context.module?.object);
+    // Whatever the module depends on is loaded when the module is: the kernel finds the symbol there.
+    return {
+      kind: "klp",
+      relocatedFor: context.module.object,
+      object: exported.module,
+      name,
+      sympos: symbol.sympos,
+    };
   }
   // Another file's static function of that name is not what the linker would take.
   const candidates = context.vmlinux.symbolsNamed(name).filter(({ isGlobal }) => isGlobal);
@@ -145,7 +153,12 @@ function pick(
 function bindPlaced(symbol: TargetSymbol, code: TargetCode, context: ResolveContext): Binding {
   const exported = context.exports.get(symbol.name);
   // Only vmlinux is certain to be there when the module loads; what modules export is bound when they come.
-  if (code.object === "vmlinux" && exported?.module === "vmlinux" && symbol.sympos === 0)
+  if (
+    code.object === "vmlinux" &&
+    exported?.module === "vmlinux" &&
+    isImportable(exported) &&
+    symbol.sympos === 0
+  )
     return { kind: "export", name: symbol.name, namespace: exported.namespace };
   return {
     kind: "klp",
@@ -153,6 +166,29 @@ function bindPlaced(symbol: TargetSymbol, code: TargetCode, context: ResolveCont
     object: code.object,
     name: symbol.name,
     sympos: symbol.sympos,
+  };
+}
+
+/** Whether any module may import it: since 6.16 a namespace "module:a,b" names those that may. */
+function isImportable({ namespace }: ExportedSymbol): boolean {
+  return !namespace.startsWith("module:");
+}
+
+/** Whether a module is always loaded, and its references bound, when the code that is patched runs. */
+function isThereWith(module: string, context: ResolveContext): boolean {
+  const own = context.module?.object;
+  return own !== undefined && (own === module || context.moduleNeeds(own, module));
+}
+
+function ofStranger(name: string, exporter: string, module: string | undefined): Unresolved {
+  const user = module ?? "vmlinux";
+  return {
+    kind: "unresolved",
+    problem: {
+      code: "RK-SYMBOL-OF-MODULE",
+      message: `The patched code of ${user} refers to ${name} of the module ${exporter}: nothing makes sure that ${exporter} is loaded when ${user} runs.`,
+      hint: `Reach it with symbol_get(${name}), which gives NULL while ${exporter} is not loaded, and symbol_put().`,
+    },
   };
 }
 

@@ -1,32 +1,32 @@
-import { KernelModuleFile } from "../../kernel/module.ts";
-import { findModule } from "../../kernel/modules-folder.ts";
-import type { TargetKernel } from "../../kernel/target.ts";
+/** The modules of the target that a build has to do with. */
+import type { KernelModuleFile } from "../../kernel/module.ts";
+import type { ModuleFiles } from "../../kernel/module-files.ts";
 import type { TargetCode } from "./match.ts";
+import type { ExportedSymbol } from "./resolve.ts";
 import { moduleCode } from "./target-code.ts";
 
 /** The target's modules that a patch needs, each opened once. */
 export class TargetModules {
-  readonly #target: TargetKernel;
-  readonly #files = new Map<string, KernelModuleFile>();
+  readonly #files: ModuleFiles;
+  readonly #opened = new Map<string, KernelModuleFile>();
   readonly #code = new Map<string, TargetCode>();
 
-  constructor(target: TargetKernel) {
-    this.#target = target;
+  constructor(files: ModuleFiles) {
+    this.#files = files;
   }
 
   /**
    * Opens a module, and what it depends on: its functions may come to need what those export.
    *
    * @returns undefined when the target's modules are not at hand, or have none of that name
-   * @throws RekernelError RK-BAD-MODULE, RK-FILE (1)
+   * @throws RekernelError RK-BAD-MODULE, RK-FILE (1), RK-MODULE-TARGET, RK-MODULE-AMBIGUOUS (4)
    */
   async open(name: string): Promise<KernelModuleFile | undefined> {
-    const known = this.#files.get(name);
-    if (known || this.#target.modules === undefined) return known;
-    const path = await findModule(this.#target.modules, name);
-    if (path === undefined) return undefined;
-    const file = await KernelModuleFile.open(path);
-    this.#files.set(name, file);
+    const known = this.#opened.get(name);
+    if (known) return known;
+    const file = await this.#files.find(name);
+    if (!file) return undefined;
+    this.#opened.set(name, file);
     this.#code.set(name, moduleCode(file.elf, name));
     for (const dependency of file.dependencies) await this.open(dependency);
     return file;
@@ -35,5 +35,36 @@ export class TargetModules {
   /** The code of a module that has been opened. */
   get(name: string): TargetCode | undefined {
     return this.#code.get(name);
+  }
+
+  /** What the opened modules export: Module.symvers of a kernel lists its own modules alone. */
+  exports(): Map<string, ExportedSymbol> {
+    const exports = new Map<string, ExportedSymbol>();
+    for (const [module, file] of this.#opened)
+      for (const [name, { crc, namespace }] of file.exports)
+        exports.set(name, { module, crc: crc ?? 0, namespace });
+    return exports;
+  }
+
+  /** Whether one module is always loaded when another is: it depends on it, directly or through others. */
+  needs(module: string, other: string): boolean {
+    const visited = new Set([module]);
+    for (const name of visited)
+      for (const dependency of this.#opened.get(name)?.dependencies ?? []) visited.add(dependency);
+    return visited.has(other);
+  }
+
+  /**
+   * A module as it is shipped, against which vermagic and the layout of struct module are checked: one of those
+   * opened, or any other.
+   */
+  async stock(): Promise<KernelModuleFile | undefined> {
+    const [first] = this.#opened.values();
+    return (
+      first ??
+      (await this.#files.find("failover")) ??
+      (await this.#files.find("loop")) ??
+      (await this.#files.find("dummy"))
+    );
   }
 }

@@ -41,6 +41,7 @@ async function carry(
       options.exported === undefined ? [] : [[options.exported, { module: "blocks", crc: 1, namespace: "" }]],
     ),
     moduleNamed: (name) => (name === "blocks" ? module : undefined),
+    moduleNeeds: () => false,
   };
   const unit = (source: string, after = objects.get(source)!) =>
     analyseUnit(
