@@ -71,7 +71,7 @@ export function differenceOf(original: UnitObject, patched: UnitObject, names?: 
   const removedFunctions = original.pieces.filter(
     (piece) => piece.role === "code" && !correlation.patchedOf.has(piece),
   );
-  problems.push(...changed.flatMap(functionProblems), ...data.problems);
+  problems.push(...data.problems);
 
   const verdict = problems.length > 0 ? "refused" : changed.length > 0 ? "patchable" : "unchanged";
   return {
@@ -100,16 +100,4 @@ function initChange(piece: Piece): Problem {
     subject: piece.name,
     section: piece.section.name,
   };
-}
-
-/** What a single changed function can be refused for without any kernel at hand. */
-function functionProblems({ patched }: ChangedFunction): Problem[] {
-  if (!patched.shared) return [];
-  return [
-    {
-      code: "RK-SHARED-SECTION",
-      message: `${patched.name} changes, but it lies in ${patched.section.name} together with other functions, to which it may jump without a relocation.`,
-      hint: "Functions of such sections (noinstr, entry, scheduler text) cannot be replaced yet; fix the defect in a caller instead.",
-    },
-  ];
 }

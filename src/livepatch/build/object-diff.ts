@@ -5,6 +5,7 @@ import { directivesOf, withoutAccepted, withoutIgnored } from "./directives.ts";
 import type { Caution, Problem } from "./finding.ts";
 import { includedPieces } from "./inclusion.ts";
 import { type Piece, readUnitObject, type UnitObject } from "./object.ts";
+import { shortBranchProblem } from "./short-branches.ts";
 import { dataNames } from "./types/data-names.ts";
 
 export interface ObjectDiff {
@@ -30,7 +31,7 @@ export interface ObjectDiff {
 }
 
 /**
- * @param original an ELF64 x86-64 relocatable object, compiled with -ffunction-sections -fdata-sections
+ * @param original an ELF64 x86-64 relocatable object, best compiled with -ffunction-sections -fdata-sections
  * @param patched the same unit, compiled the same way from the patched source
  * @throws RekernelError RK-BAD-ELF, RK-BAD-OBJECT, RK-AUTHOR-MACRO (1)
  */
@@ -49,18 +50,19 @@ export function diffObjects(
     ? carryThroughCallers(plain, before, after)
     : { difference: plain, carried: new Set<never>(), outward: [], problems: [] };
   const { difference } = carried;
+  const included =
+    difference.changed.length > 0
+      ? includedPieces(difference, after, () => true, new Map(), carried.carried)
+      : [];
   const { problems, cautions } = withoutAccepted(
     [
       ...difference.problems,
       ...carried.problems,
       ...carried.outward.map(({ original: piece }) => calledElsewhere(piece)),
+      ...included.flatMap(({ piece }) => (isSplit(piece) ? [] : (shortBranchProblem(piece) ?? []))),
     ],
     directives,
   );
-  const included =
-    difference.changed.length > 0
-      ? includedPieces(difference, after, () => true, new Map(), carried.carried)
-      : [];
   const isNew = new Set(difference.newFunctions);
   return {
     verdict: problems.length > 0 ? "refused" : difference.changed.length > 0 ? "patchable" : "unchanged",
@@ -84,6 +86,11 @@ export function diffObjects(
       };
     }),
   };
+}
+
+/** Functions that have a section of their own when a module is built: these objects are just not compiled that way. */
+function isSplit({ section }: Piece): boolean {
+  return /^\.text(\.|$)/.test(section.name);
 }
 
 function calledElsewhere(piece: Piece): Problem {
