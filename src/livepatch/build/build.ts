@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { basename } from "node:path";
 import { RekernelError } from "../../core/errors.ts";
 import { writeFileAtomic } from "../../core/files.ts";
 import { runStep, type WorkOptions } from "../../core/progress.ts";
@@ -25,14 +25,14 @@ import { linkModule } from "./link.ts";
 import { withModuleSources } from "./module-source.ts";
 import { foreignModules, inBuildFolders, moduleFilesOf } from "./out-of-tree.ts";
 import type { SourcePatch } from "./patch.ts";
-import { applyPatches, makePatchedTree, type TouchedFile } from "./patched-tree.ts";
+import { applyPatches, makePatchedTree } from "./patched-tree.ts";
 import { type ModulePlan, planModule } from "./plan.ts";
 import { unitsOfPatch } from "./reach.ts";
 import type { ExportedSymbol } from "./resolve.ts";
 import { vmlinuxCode } from "./target-code.ts";
 import { TargetModules } from "./target-modules.ts";
-import { type KernelTrees, prepareTrees } from "./trees.ts";
-import { changedTypes } from "./type-changes.ts";
+import { prepareTrees } from "./trees.ts";
+import { withTypeFindings } from "./types/judge-units.ts";
 
 export interface BuildOptions extends WorkOptions {
   target: TargetKernel;
@@ -102,7 +102,6 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
   });
   const treesReady = performance.now();
   const touched = await applyPatches(trees, options.patches);
-  await refuseTypeChanges(trees, touched);
   const compileStarted = performance.now();
   const reached = await unitsOfPatch(trees, touched, options);
   const moduleFiles = moduleFilesOf(target, trees, options.moduleFiles);
@@ -130,7 +129,7 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
       options,
       "difference",
       "Compare the objects with each other and with the target",
-      () => analyse(units, context, options),
+      async () => withTypeFindings(await analyse(units, context, options), units, trees.pristine),
     );
     const analysed = await carryAcrossUnits(
       compared,
@@ -205,22 +204,6 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
     };
   } finally {
     await tree.remove();
-  }
-}
-
-async function refuseTypeChanges(trees: KernelTrees, touched: readonly TouchedFile[]): Promise<void> {
-  for (const { path, change, text } of touched) {
-    if (change !== "modify" || text === undefined || !/\.[ch]$/.test(path)) continue;
-    const changed = changedTypes(await readFile(join(trees.pristine, path), "latin1"), text);
-    if (changed.length === 0) continue;
-    throw new RekernelError(
-      "refused",
-      "RK-TYPE-CHANGE",
-      `${path}: the patch changes ${changed.join(", ")}. Objects of it are in use in the running kernel, laid out as before.`,
-      {
-        hint: "Leave the type as it is and attach new members with a shadow variable (klp_shadow_alloc, Documentation/livepatch/shadow-vars.rst).",
-      },
-    );
   }
 }
 

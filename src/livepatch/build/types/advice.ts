@@ -63,9 +63,10 @@ export function placeInGaps(before: CType, added: readonly Field[]): Placement[]
     // A member of an unnamed structure within would have to go into that.
     if (field.name.includes(".") || field.isBitField || field.bitSize === 0) return undefined;
     const alignment = alignmentOf(field.type) * 8;
-    const gap = gaps.find(
-      ({ start, end }) => Math.ceil(start / alignment) * alignment + field.bitSize <= end,
-    );
+    // Near to where the patch puts it: members that belong together stay together.
+    const gap = gaps
+      .filter(({ start, end }) => Math.ceil(start / alignment) * alignment + field.bitSize <= end)
+      .sort((a, b) => Math.abs(a.start - field.bitOffset) - Math.abs(b.start - field.bitOffset))[0];
     if (!gap) return undefined;
     placements.push({ field, behind: gap.behind, free: Math.floor(gap.end / 8) - Math.ceil(gap.start / 8) });
     gap.start = Math.ceil(gap.start / alignment) * alignment + field.bitSize;

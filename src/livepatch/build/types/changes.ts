@@ -15,13 +15,6 @@ export interface UnitTypes {
   patched: UnitDebugInfo;
 }
 
-export interface TypeFindings {
-  problems: Problem[];
-  cautions: Caution[];
-  /** No type changes at all. */
-  isEmpty: boolean;
-}
-
 interface ChangedType {
   key: string;
   before: CType;
@@ -34,7 +27,7 @@ interface ChangedType {
  * Compares the types that both objects of each unit know: by where their members lie and how large they are, not by
  * their text. A type that only the patched object has is no change.
  */
-export function findTypeChanges(units: readonly UnitTypes[]): TypeFindings {
+export function findTypeChanges(units: readonly UnitTypes[]): { problems: Problem[]; cautions: Caution[] } {
   const changed = changedTypes(units);
   const transient = findTransient(
     [...changed.values()].filter(({ change }) => change.severity === "changed").map(({ key }) => key),
@@ -51,7 +44,7 @@ export function findTypeChanges(units: readonly UnitTypes[]): TypeFindings {
     // A structure that only grows with one within it is told as a use of that one.
     else if (!type.change.onlyMoved || causes.size === 0) problems.push(refused(type));
   }
-  return { problems, cautions, isEmpty: changed.size === 0 };
+  return { problems, cautions };
 }
 
 function changedTypes(units: readonly UnitTypes[]): Map<string, ChangedType> {

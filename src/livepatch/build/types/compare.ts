@@ -207,7 +207,9 @@ export function offsetText({ bitOffset, isBitField }: Pick<Field, "bitOffset" | 
 }
 
 export function describeField({ name, type, isBitField, bitSize }: Field): string {
-  return `"${describeMember(name, type, isBitField ? bitSize : undefined)}"`;
+  const inner = name.lastIndexOf(".");
+  const text = describeMember(name.slice(inner + 1), type, isBitField ? bitSize : undefined);
+  return inner < 0 ? `"${text}"` : `"${text}" of ${name.slice(0, inner)}`;
 }
 
 function declared({ type, isBitField, bitSize }: Field): string {

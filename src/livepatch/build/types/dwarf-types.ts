@@ -2,7 +2,7 @@
 import * as dw from "../../../formats/dwarf/constants.ts";
 import type { DwarfInfo, Entry } from "../../../formats/dwarf/info.ts";
 import { CType, type Enumerator, type Member, type TypeKind, type TypeSource } from "./model.ts";
-import { sourcePlace } from "./places.ts";
+import { nameOf, sourcePlace } from "./places.ts";
 
 const kinds: Readonly<Record<number, TypeKind>> = {
   [dw.DW_TAG_base_type]: "base",
@@ -62,7 +62,7 @@ export class DwarfTypes implements TypeSource {
     const found = new Map<string, CType[]>();
     const add = (name: string, entry: Entry, type: CType) => {
       const scope = this.functionAround(entry);
-      const key = scope === undefined ? name : `${name} in ${scope}`;
+      const key = scope === undefined ? name : `${name} in ${nameOf(dwarf, scope)}`;
       const same = found.get(key);
       if (!same) found.set(key, [type]);
       else if (!same.includes(type)) same.push(type);
@@ -97,16 +97,12 @@ export class DwarfTypes implements TypeSource {
     return undefined;
   }
 
-  /** Name of the function that an entry is within. */
-  functionAround(entry: Entry): string | undefined {
+  /** The function that an entry is within, or an inlined copy of one. */
+  functionAround(entry: Entry): Entry | undefined {
     const { dwarf } = this;
     for (let around = dwarf.parentOf(entry); around >= 0; around = dwarf.parentOf(around)) {
       const tag = dwarf.tagOf(around);
-      if (tag !== dw.DW_TAG_subprogram && tag !== dw.DW_TAG_inlined_subroutine) continue;
-      const name = dwarf.nameOf(around);
-      if (name !== "") return name;
-      const origin = dwarf.originOf(around);
-      if (origin !== undefined) return dwarf.nameOf(origin);
+      if (tag === dw.DW_TAG_subprogram || tag === dw.DW_TAG_inlined_subroutine) return around;
     }
     return undefined;
   }

@@ -23,10 +23,16 @@ export async function withTypeFindings(
   const concerned = units.findIndex(bringsSomething);
   const first = units[concerned];
   if (!first) return [...units];
-  // Units without any change in their code are of interest only where they tell who uses a type.
-  const changing = compiled.filter((_, i) => bringsSomething(units[i]!));
-  if (findTypeChanges(await typesOf(changing, tree)).isEmpty) return [...units];
-  const { problems, cautions } = findTypeChanges(await typesOf(compiled, tree));
+  const known = new Map<CompiledUnit, UnitTypes | undefined>();
+  const typesOf = async (some: readonly CompiledUnit[]): Promise<UnitTypes[]> => {
+    for (const unit of some) if (!known.has(unit)) known.set(unit, await readTypes(unit, tree));
+    return some.flatMap((unit) => known.get(unit) ?? []);
+  };
+  let findings = findTypeChanges(await typesOf(compiled.filter((_, i) => bringsSomething(units[i]!))));
+  // Units without any change in their code tell who uses a type as well.
+  if (findings.problems.length > 0) findings = findTypeChanges(await typesOf(compiled));
+  const { problems, cautions } = findings;
+  if (problems.length === 0 && cautions.length === 0) return [...units];
   const judged: AnalysedUnit = {
     ...first,
     plain: withProblems(first.plain, problems),
@@ -45,13 +51,9 @@ function withProblems(difference: Difference, problems: readonly Problem[]): Dif
   return { ...difference, verdict: "refused", problems: [...problems, ...difference.problems] };
 }
 
-async function typesOf(units: readonly CompiledUnit[], tree: string): Promise<UnitTypes[]> {
-  const types: UnitTypes[] = [];
-  for (const unit of units) {
-    const original = readDebugInfo(await readFile(unit.original), `${unit.source}, original`);
-    const patched = readDebugInfo(await readFile(unit.patched), `${unit.source}, patched`);
-    const text = await readFile(join(tree, unit.source), "latin1").catch(() => undefined);
-    if (original && patched) types.push({ original, patched, text });
-  }
-  return types;
+async function readTypes(unit: CompiledUnit, tree: string): Promise<UnitTypes | undefined> {
+  const original = readDebugInfo(await readFile(unit.original), `${unit.source}, original`);
+  const patched = readDebugInfo(await readFile(unit.patched), `${unit.source}, patched`);
+  const text = await readFile(join(tree, unit.source), "latin1").catch(() => undefined);
+  return original && patched && { original, patched, text };
 }

@@ -48,7 +48,6 @@ export function findTransient(keys: readonly string[], units: readonly UnitTypes
 
 /** `(struct foo *)`, in any spelling. */
 function isCast(key: string, text: string): boolean {
-  return new RegExp(`\\(\\s*(?:const\\s+)?${key.replace(" ", "\\s+")}\\s*\\*`).test(
-    text.replace(/\/\*[\s\S]*?\*\//g, " "),
-  );
+  const pattern = `\\(\\s*(?:const\\s+)?${key.replace(" ", "\\s+")}\\s*(?:const\\s*)?\\*[\\s*]*\\)`;
+  return new RegExp(pattern).test(text.replace(/\/\*[\s\S]*?\*\//g, " "));
 }

@@ -20,6 +20,7 @@ export interface TypeUse {
   within: string;
   /** 0: by value. */
   pointers: number;
+  /** Of the member or variable, or of the function around it. */
   place: string | undefined;
 }
 
@@ -31,47 +32,37 @@ export function usesOf(types: DwarfTypes, wanted: ReadonlySet<string>): Map<stri
   const uses = new Map<string, TypeUse[]>();
   const seen = new Set<string>();
   for (let entry = 0; entry < dwarf.count; entry++) {
-    const place = placeKind(types, entry);
-    if (!place) continue;
-    const reached = reach(types.typeOf(entry), keys, wanted);
-    for (const { key, pointers, throughFunction } of reached) {
-      const use = {
-        ...place,
-        kind: throughFunction ? "prototype" : place.kind,
-        pointers,
-        name: nameOf(dwarf, entry),
-      } as const;
-      const id = `${key} ${use.kind} ${use.within} ${use.name} ${pointers}`;
+    const role = roleOf(entry);
+    if (!role) continue;
+    for (const { key, pointers, throughFunction } of reach(types.typeOf(entry), keys, wanted)) {
+      const kind = throughFunction ? "prototype" : role.kind;
+      const name = nameOf(dwarf, entry);
+      const id = `${key} ${kind} ${role.within} ${name} ${pointers}`;
       if (seen.has(id)) continue;
       seen.add(id);
       const known = uses.get(key);
-      const whole = { ...use, place: sourcePlace(dwarf, entry) };
-      if (known) known.push(whole);
-      else uses.set(key, [whole]);
+      const use = { kind, name, within: role.within, pointers, place: sourcePlace(dwarf, role.at) };
+      if (known) known.push(use);
+      else uses.set(key, [use]);
     }
   }
   return uses;
 
-  function placeKind(of: DwarfTypes, at: Entry): Pick<TypeUse, "kind" | "within"> | undefined {
-    switch (dwarf.tagOf(at)) {
-      case dw.DW_TAG_member:
-        return { kind: "member", within: containerOf(at) };
-      case dw.DW_TAG_variable: {
-        const within = of.functionAround(at) ?? "";
-        const isStatic = within === "" || dwarf.placeOf(at) !== undefined || dwarf.isExternal(at);
-        return { kind: isStatic ? "variable" : "local", within };
-      }
-      case dw.DW_TAG_formal_parameter: {
-        const parent = dwarf.parentOf(at);
-        // Prototypes of function pointers are reached from what has such a pointer.
-        if (parent >= 0 && dwarf.tagOf(parent) === dw.DW_TAG_subroutine_type) return undefined;
-        return { kind: "parameter", within: of.functionAround(at) ?? "" };
-      }
-      case dw.DW_TAG_subprogram:
-        return { kind: "return", within: nameOf(dwarf, at) };
-      default:
-        return undefined;
+  function roleOf(entry: Entry): { kind: TypeUse["kind"]; within: string; at: Entry } | undefined {
+    const tag = dwarf.tagOf(entry);
+    if (tag === dw.DW_TAG_member) return { kind: "member", within: containerOf(entry), at: entry };
+    if (tag === dw.DW_TAG_subprogram) return { kind: "return", within: nameOf(dwarf, entry), at: entry };
+    if (tag !== dw.DW_TAG_variable && tag !== dw.DW_TAG_formal_parameter) return undefined;
+    const around = types.functionAround(entry);
+    const within = around === undefined ? "" : nameOf(dwarf, around);
+    if (tag === dw.DW_TAG_variable) {
+      const isStatic = around === undefined || dwarf.placeOf(entry) !== undefined || dwarf.isExternal(entry);
+      return isStatic ? { kind: "variable", within, at: entry } : { kind: "local", within, at: around };
     }
+    // Parameters of a function's type are reached from what has that type.
+    if (around === undefined || dwarf.tagOf(dwarf.parentOf(entry)) === dw.DW_TAG_subroutine_type)
+      return undefined;
+    return { kind: dwarf.isDeclaration(around) ? "prototype" : "parameter", within, at: around };
   }
 
   /** The named structure around a member. */
