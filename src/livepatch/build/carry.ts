@@ -3,7 +3,6 @@
  * functions that the compiler kept, such as the bodies of system calls), are replaced through their callers.
  */
 import { STB_LOCAL } from "../../formats/elf/constants.ts";
-import { fentrySymbol, maxFentryOffset } from "./arch/x86_64.ts";
 import { type ChangedFunction, coldParent, type Difference } from "./difference.ts";
 import type { Problem } from "./finding.ts";
 import { isPieceTarget, type Piece, type UnitObject } from "./object.ts";
@@ -13,11 +12,11 @@ import { isPieceTarget, type Piece, type UnitObject } from "./object.ts";
  * or recordmcount has made a NOP of the call already, the list of such places still names it.
  */
 export function isHookable(piece: Piece): boolean {
-  const isAtEntry = (offset: number) => offset >= piece.entry && offset - piece.entry <= maxFentryOffset;
+  const { symbol, field, maxOffset } = piece.arch.tracerCall;
+  const isAtEntry = (offset: number) => offset >= piece.entry && offset - piece.entry <= maxOffset;
   return (
     piece.references.some(
-      ({ target, offset }) =>
-        !isPieceTarget(target) && target.symbol === fentrySymbol && isAtEntry(offset - 1),
+      ({ target, offset }) => !isPieceTarget(target) && target.symbol === symbol && isAtEntry(offset - field),
     ) ||
     piece.tableEntries.some(({ section, references }) => {
       const place = section.name === "__mcount_loc" ? references[0]?.target : undefined;

@@ -2,7 +2,7 @@
 import { SHN_LORESERVE, SHN_UNDEF, STB_LOCAL, STT_SECTION } from "../../formats/elf/constants.ts";
 import type { ElfFile, ElfRelocation, ElfSymbol } from "../../formats/elf/read.ts";
 import type { KernelImage, KernelSymbol } from "../../kernel/image.ts";
-import type { RelocationKind } from "./arch/x86_64.ts";
+import type { RelocationKind } from "./arch/architecture.ts";
 import type { FieldTarget, TargetCode, TargetSymbol } from "./match.ts";
 
 /** vmlinux as it lies in the image: linked, its fields hold addresses. */

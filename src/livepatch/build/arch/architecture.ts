@@ -27,6 +27,8 @@ export interface Architecture {
   branchOperation(code: Uint8Array, offset: number, instruction: Instruction): number;
   /** Padding between the instructions of a function. */
   isNop(code: Uint8Array, offset: number, instruction: Instruction): boolean;
+  /** A plain return; returns through a thunk are jumps. */
+  isReturn(code: Uint8Array, offset: number): boolean;
   /** An unconditional jump: its bytes, with a field of 4 bytes at `field` that takes a {@link nearBranch} relocation. */
   nearJump: { bytes: Uint8Array; field: number; addend: number };
   /** The tracer's call at a function's entry. */

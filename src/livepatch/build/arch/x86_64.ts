@@ -39,6 +39,7 @@ export const x86_64: Architecture = {
     return opcode >= 0xe0 ? opcode : opcode & 0x0f;
   },
   isNop,
+  isReturn: (code, offset) => code[code[offset] === 0xf3 ? offset + 1 : offset] === 0xc3,
   // jmp rel32
   nearJump: { bytes: Uint8Array.of(0xe9, 0, 0, 0, 0), field: 1, addend: -4 },
   // gcc -mfentry: `call __fentry__`, behind an endbr64 at most.
@@ -79,55 +80,4 @@ function loadInsteadOfRuntimeConstant(
   const modrm = ((opcode & 7) << 3) | 5;
   const bytes = Uint8Array.from([registerIsHigh ? 0x4c : 0x48, 0x8b, modrm, 0, 0, 0, 0, 0x0f, 0x1f, 0x00]);
   return { start, bytes, field: start + 3, type: R_X86_64_PC32, addend: -4 };
-}
-
-export type { RelocationKind } from "./architecture.ts";
-export const relocationKind = x86_64.relocationKind;
-export const fentrySymbol = x86_64.tracerCall.symbol;
-export const maxFentryOffset = x86_64.tracerCall.maxOffset;
-
-/** True when the 4-byte field at `offset` is the target of a direct call, jmp or jcc. */
-export function isBranchField(code: Uint8Array, offset: number): boolean {
-  const opcode = code[offset - 1];
-  if (opcode === 0xe8 || opcode === 0xe9) return true;
-  return opcode !== undefined && (opcode & 0xf0) === 0x80 && code[offset - 2] === 0x0f;
-}
-
-/**
- * Distance from a PC-relative field to the address that the processor counts from:
- * the field itself plus the immediate operand that may follow it.
- */
-export function bytesFromFieldToNextInstruction(code: Uint8Array, offset: number): number {
-  if (isBranchField(code, offset)) return 4;
-  const modrm = code[offset - 1];
-  const opcode = code[offset - 2];
-  // Only mod 00, r/m 101 addresses relative to the next instruction.
-  if (modrm === undefined || opcode === undefined || (modrm & 0xc7) !== 0x05) return 4;
-  const extension = (modrm >> 3) & 7;
-  if (code[offset - 3] === 0x0f) return opcode === 0xba || opcode === 0xa4 || opcode === 0xac ? 5 : 4;
-  switch (opcode) {
-    case 0x80:
-    case 0x83:
-    case 0xc0:
-    case 0xc1:
-    case 0xc6:
-    case 0x6b:
-      return 5;
-    case 0xf6:
-      return extension < 2 ? 5 : 4;
-    case 0x81:
-    case 0xc7:
-    case 0x69:
-      return 4 + wideImmediate(code, offset);
-    case 0xf7:
-      return extension < 2 ? 4 + wideImmediate(code, offset) : 4;
-    default:
-      return 4;
-  }
-}
-
-function wideImmediate(code: Uint8Array, offset: number): number {
-  const before = code[offset - 3];
-  const hasRex = before !== undefined && (before & 0xf0) === 0x40;
-  return (hasRex ? code[offset - 4] : before) === 0x66 ? 2 : 4;
 }

@@ -1,7 +1,8 @@
 /** Finds what leads to a function in a module's file, by its relocations. Pure. */
 import { SHF_ALLOC, SHN_UNDEF, STT_FUNC, STT_OBJECT } from "../../../formats/elf/constants.ts";
 import type { ElfFile, ElfSection, ElfSymbol } from "../../../formats/elf/read.ts";
-import { bytesFromFieldToNextInstruction, isBranchField, relocationKind } from "../arch/x86_64.ts";
+import { architectureOf } from "../arch/architecture.ts";
+import { readCode } from "../code.ts";
 import { sectionRole } from "../sections.ts";
 import { moduleLocation } from "../target-code.ts";
 import type { TargetReference } from "./reference.ts";
@@ -13,29 +14,35 @@ export function referencesInModule(elf: ElfFile, sought: readonly SoughtFunction
   const own = new Set(sought.flatMap((one) => ("location" in one ? [one.location] : [])));
   const imported = new Map(sought.flatMap((one) => ("symbol" in one ? [[one.symbol, one.to] as const] : [])));
   const functions = new Functions(elf);
+  const arch = architectureOf(elf.header.machine);
+  if (!arch) return [];
   return elf.sections.flatMap((section) => {
     const role = sectionRole(section);
     // Entries of tables belong to places in functions, and what objtool lists is no use of a function.
     if (!(section.flags & SHF_ALLOC) || role === "ignored" || role === "table") return [];
     const isCode = role === "code" || role === "initCode" || role === "auxiliaryCode";
-    return elf.relocationsOf(section).flatMap((relocation): TargetReference[] => {
+    const relocations = elf.relocationsOf(section).sort((a, b) => a.offset - b.offset);
+    const fields = isCode
+      ? readCode(arch, section.data, functions.startsIn(section), relocations).fields
+      : undefined;
+    return relocations.flatMap((relocation): TargetReference[] => {
       const symbol = elf.symbols[relocation.symbol]!;
-      const kind = relocationKind(relocation.type);
+      const kind = arch.relocationKind(relocation.type);
+      const field = fields?.get(relocation.offset);
       if (!kind || relocation.offset + kind.sizeBytes > section.data.length) return [];
       let to: bigint | undefined;
       if (symbol.shndx === SHN_UNDEF) to = imported.get(symbol.name);
       else {
+        // Where the bytes are no instruction, a field of 4 bytes is its last one.
         const bias =
-          isCode && kind.pcRelative ? bytesFromFieldToNextInstruction(section.data, relocation.offset) : 0;
+          isCode && kind.pcRelative
+            ? (field?.instructionEnd ?? relocation.offset + 4) - relocation.offset
+            : 0;
         const pointed = moduleLocation(symbol.shndx, symbol.value + BigInt(relocation.addend + bias));
         if (own.has(pointed)) to = pointed;
       }
       if (to === undefined) return [];
-      const isCall =
-        isCode &&
-        role !== "auxiliaryCode" &&
-        kind.pcRelative &&
-        isBranchField(section.data, relocation.offset);
+      const isCall = field?.branch === true && role !== "auxiliaryCode";
       const around = role === "auxiliaryCode" ? undefined : functions.around(section, relocation.offset);
       return [
         {
@@ -61,6 +68,11 @@ class Functions {
       else this.#bySection.set(symbol.shndx, [symbol]);
     }
     for (const list of this.#bySection.values()) list.sort((a, b) => Number(a.value - b.value));
+  }
+
+  startsIn(section: ElfSection): number[] {
+    const list = this.#bySection.get(section.index) ?? [];
+    return [...new Set(list.map(({ value }) => Number(value)))];
   }
 
   /** The function or variable that an offset lies in. */

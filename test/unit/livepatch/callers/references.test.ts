@@ -57,7 +57,10 @@ const summary = (references: readonly TargetReference[]) =>
   references.map((reference) => `${reference.how} ${holderName(reference)}`).sort();
 
 describe("what leads to a function of a linked kernel", () => {
-  const elf = link([source, takers, decoy].map(compileBytes), "kernel");
+  const elf = link(
+    [source, takers, decoy].map((text) => compileBytes(text)),
+    "kernel",
+  );
   const address = elf.symbols.find(({ name }) => name === "target")!.value;
   const references = referencesInImage(imageOf(elf), [address]);
 
@@ -99,7 +102,10 @@ describe("what leads to a function of a linked kernel", () => {
 });
 
 describe("what leads to a function in a module's file", () => {
-  const elf = link([source, takers].map(compileBytes), "module");
+  const elf = link(
+    [source, takers].map((text) => compileBytes(text)),
+    "module",
+  );
   const symbol = elf.symbols.find(({ name }) => name === "target")!;
   const location = moduleLocation(symbol.shndx, symbol.value);
 
