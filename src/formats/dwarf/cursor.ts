@@ -78,15 +78,13 @@ export class Cursor {
   /** SLEB128; exact within 2^53. */
   sleb(): number {
     let value = 0;
-    let scale = 1;
-    let byte: number;
-    do {
-      byte = this.u8();
+    for (let scale = 1; scale < 2 ** 77; scale *= 128) {
+      const byte = this.u8();
+      // The last byte has the sign: taken so, no part is larger than the whole.
+      if (byte < 0x80) return value + (byte & 0x40 ? byte - 0x80 : byte) * scale;
       value += (byte & 0x7f) * scale;
-      scale *= 128;
-    } while (byte >= 0x80 && scale < 2 ** 77);
-    if (byte >= 0x80) throw this.#fail(`a number at ${this.at} is longer than 64 bits`);
-    return byte & 0x40 ? value - scale : value;
+    }
+    throw this.#fail(`a number at ${this.at} is longer than 64 bits`);
   }
 
   /** Passes a NUL-terminated string, and gives the offset that it begins at. */
