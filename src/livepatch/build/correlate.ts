@@ -111,8 +111,9 @@ function bestFirst(
       const sameBytes = sameSize && Buffer.compare(pieceBytes(a), pieceBytes(b)) === 0 ? 1 : 0;
       // Where all else is equal, their order decides.
       const distance = Math.abs(index - patched.indexOf(b)) / (original.length + patched.length);
-      const sameName = a.name === b.name ? 1 : 0;
-      const score = 4 * common + 2 * sameBytes + sameSize + 2 * sameKind - distance / 2 + sameName / 16;
+      const sameName =
+        a.name === b.name ? 1 : nameWithoutNumbers(a.name) === nameWithoutNumbers(b.name) ? 0.9 : 0;
+      const score = 4 * common + 2 * sameBytes + sameSize + 2 * sameKind + sameName - distance / 2;
       pairs.push({ a, b, score });
     }
   }

@@ -40,7 +40,7 @@ function cutCode(cut: SectionToCut): Piece[] {
   const isPadding = paddingSymbols(cut.symbols);
   const groups = groupsOf(
     cut.symbols.filter((symbol) => symbol.type === STT_FUNC && !isPadding(symbol)),
-    section.size,
+    section,
   );
   const only = groups[0];
   if (!only) return [newPiece(cut, 0, section.size, [], 0, false)];
@@ -73,7 +73,7 @@ function paddingSymbols(symbols: readonly ElfSymbol[]): (symbol: ElfSymbol) => b
 
 function cutData(cut: SectionToCut): Piece[] {
   const { section, role, pointed } = cut;
-  const groups = groupsOf(cut.symbols, section.size);
+  const groups = groupsOf(cut.symbols, section);
   const only = groups[0];
   // Of data that can be written only symbols tell where a variable ends, and copies of it would be of no use.
   if (role === "data") {
@@ -156,10 +156,13 @@ function cutMergeable(cut: SectionToCut): Piece[] {
   return pieces;
 }
 
-function groupsOf(symbols: readonly ElfSymbol[], sectionSize: number): Group[] {
+function groupsOf(symbols: readonly ElfSymbol[], section: ElfSection): Group[] {
   const groups: Group[] = [];
   const sorted = [...symbols].sort(
-    (a, b) => Number(a.value - b.value) || preference(a) - preference(b) || (a.name < b.name ? -1 : 1),
+    (a, b) =>
+      Number(a.value - b.value) ||
+      preference(a, section) - preference(b, section) ||
+      (a.name < b.name ? -1 : 1),
   );
   for (const symbol of sorted) {
     const start = Number(symbol.value);
@@ -168,17 +171,24 @@ function groupsOf(symbols: readonly ElfSymbol[], sectionSize: number): Group[] {
     else groups.push({ start, end: start, symbols: [symbol] });
   }
   for (const [index, group] of groups.entries()) {
-    const next = groups[index + 1]?.start ?? sectionSize;
+    const next = groups[index + 1]?.start ?? section.size;
     const size = Math.max(...group.symbols.map((symbol) => symbol.size));
     group.end = size > 0 ? Math.min(group.start + size, next) : next;
   }
   return groups;
 }
 
-/** Global names before local ones, functions and objects before untyped labels. */
-function preference(symbol: ElfSymbol): number {
+/**
+ * Global names before local ones, functions and objects before untyped labels, and before all that the one that the
+ * compiler named the section after: others are aliases.
+ */
+function preference(symbol: ElfSymbol, section: ElfSection): number {
+  const isAlias = !section.name.endsWith(`.${symbol.name}`);
   return (
-    (symbol.bind === STB_LOCAL ? 2 : 0) + (symbol.bind === STB_WEAK ? 1 : 0) + (symbol.type === 0 ? 4 : 0)
+    (isAlias ? 8 : 0) +
+    (symbol.bind === STB_LOCAL ? 2 : 0) +
+    (symbol.bind === STB_WEAK ? 1 : 0) +
+    (symbol.type === 0 ? 4 : 0)
   );
 }
 

@@ -20,12 +20,10 @@ export function isNumbered(name: string): boolean {
   return nameWithoutNumbers(name) !== name;
 }
 
-/**
- * What the source calls a variable: `count` for gcc's `count.12` and for its first one, which has no number where it is
- * the only one; `f.count` for clang's `f.count` and `f.count.3`.
- */
+/** What the source calls a variable: `count` for gcc's `count.12` and for clang's `f.count` and `f.count.3`. */
 export function variableName(name: string): string {
-  return nameWithoutNumbers(name).replaceAll(".#", "");
+  const plain = nameWithoutNumbers(name).replaceAll(".#", "");
+  return plain.slice(plain.lastIndexOf(".") + 1) || plain;
 }
 
 /** The function of the source: `f` for `f.isra.0.cold`, `f.part.1`, `f.constprop.0`, `f.lto_priv.2`, `f.llvm.123`. */
