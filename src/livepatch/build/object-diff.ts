@@ -1,12 +1,15 @@
 /** The difference of two objects by itself, with no kernel at hand: for people who compare it with other tools. */
-import { carryThroughCallers, isHookable, notHookable } from "./carry.ts";
-import { differenceOf } from "./difference.ts";
+import { STB_LOCAL } from "../../formats/elf/constants.ts";
+import { callbacksOf } from "./callbacks.ts";
+import { type Carried, carryThroughCallers, isHookable, notHookable } from "./carry.ts";
+import { type Difference, differenceOf } from "./difference.ts";
 import { directivesOf, withoutAccepted, withoutIgnored } from "./directives.ts";
 import type { Caution, Problem } from "./finding.ts";
 import { includedPieces } from "./inclusion.ts";
-import { type Piece, readUnitObject, type UnitObject } from "./object.ts";
+import { isPieceTarget, type Piece, readUnitObject, type UnitObject } from "./object.ts";
 import { shortBranchProblem } from "./short-branches.ts";
 import { dataNames } from "./types/data-names.ts";
+import { objectTypeFindings } from "./types/object-types.ts";
 
 export interface ObjectDiff {
   verdict: "patchable" | "unchanged" | "refused";
@@ -50,12 +53,15 @@ export function diffObjects(
     ? carryThroughCallers(plain, before, after)
     : { difference: plain, carried: new Set<never>(), outward: [], problems: [] };
   const { difference } = carried;
-  const included =
-    difference.changed.length > 0
-      ? includedPieces(difference, after, () => true, new Map(), carried.carried)
-      : [];
+  const roots = rootsOf(difference, after);
+  const bringsSomething = difference.changed.length > 0 || roots.size > 0;
+  const included = bringsSomething
+    ? includedPieces(difference, after, () => true, roots, carried.carried)
+    : [];
+  const types = differsAtAll(carried) ? objectTypeFindings(original, patched, names) : noFindings;
   const { problems, cautions } = withoutAccepted(
     [
+      ...types.problems,
       ...difference.problems,
       ...carried.problems,
       ...carried.outward.map(({ original: piece }) => calledElsewhere(piece)),
@@ -65,7 +71,7 @@ export function diffObjects(
   );
   const isNew = new Set(difference.newFunctions);
   return {
-    verdict: problems.length > 0 ? "refused" : difference.changed.length > 0 ? "patchable" : "unchanged",
+    verdict: problems.length > 0 ? "refused" : bringsSomething ? "patchable" : "unchanged",
     changed: difference.changed.map(({ patched: piece }) => piece.name),
     new: included.filter(({ piece }) => isNew.has(piece)).map(({ piece }) => piece.name),
     removed: difference.removedFunctions.filter((piece) => piece.named).map((piece) => piece.name),
@@ -73,7 +79,7 @@ export function diffObjects(
       ...difference.changed.map(({ patched: piece, reason }) => ({ name: piece.name, reason })),
       ...problems.map(({ code, message, hint, source }) => ({ code, reason: message, hint, source })),
     ],
-    cautions: [...kept.cautions, ...cautions],
+    cautions: [...kept.cautions, ...types.cautions, ...cautions],
     included: included.map(({ piece, reason, tableEntries }) => {
       const tables: Record<string, number> = {};
       for (const { section } of tableEntries) tables[section.name] = (tables[section.name] ?? 0) + 1;
@@ -88,9 +94,32 @@ export function diffObjects(
   };
 }
 
+/**
+ * What a module holds although nothing changed in the unit needs it: new functions that other units may call, and the
+ * author's callbacks, those of kpatch-macros.h included (pointers in `.kpatch.callbacks.*`, `.kpatch.hooks.*` before).
+ */
+function rootsOf(difference: Difference, patched: UnitObject): Map<Piece, string> {
+  const roots = new Map<Piece, string>();
+  for (const piece of difference.newFunctions)
+    if (piece.role === "code" && piece.symbols.some(({ bind }) => bind !== STB_LOCAL))
+      roots.set(piece, "new, for other units");
+  for (const { kind, function: piece } of callbacksOf(patched)) roots.set(piece, `${kind} callback`);
+  for (const { section, references } of patched.pieces)
+    if (/^\.kpatch\.(callbacks|hooks)\./.test(section.name))
+      for (const { target } of references)
+        if (isPieceTarget(target) && target.piece.role === "code") roots.set(target.piece, "callback");
+  return roots;
+}
+
 /** Functions that have a section of their own when a module is built: these objects are just not compiled that way. */
 function isSplit({ section }: Piece): boolean {
   return /^\.text(\.|$)/.test(section.name);
+}
+
+const noFindings = { problems: [], cautions: [] };
+
+function differsAtAll({ difference, outward }: Pick<Carried, "difference" | "outward">): boolean {
+  return difference.verdict !== "unchanged" || outward.length > 0;
 }
 
 function calledElsewhere(piece: Piece): Problem {
