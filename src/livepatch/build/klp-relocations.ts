@@ -3,6 +3,7 @@
  * references to symbols that are not exported move into `.klp.rela.` sections, their symbols become
  * `.klp.sym.` ones.
  */
+import { RekernelError } from "../../core/errors.ts";
 import {
   SHF_ALLOC,
   SHF_RELA_LIVEPATCH,
@@ -17,6 +18,7 @@ import { type OutputRelocation, type OutputSymbol, writeElf } from "../../format
 import type { KlpBinding } from "./resolve.ts";
 
 /**
+ * @throws RekernelError RK-LINK (1) when the module defines a symbol that is to be bound
  * @param bindings what the undefined symbols stand for, by name; others stay as they are
  * @param aliases names that only served the link
  */
@@ -30,8 +32,15 @@ export function withKlpRelocations(
   const known = new Map<string, OutputSymbol>();
   const replacement = new Map<OutputSymbol, OutputSymbol>();
   for (const symbol of object.symbols) {
-    const binding = symbol.section === SHN_UNDEF ? bindings.get(symbol.name) : undefined;
+    const binding = bindings.get(symbol.name);
     if (!binding) continue;
+    // The link has bound it to something of this module's own: to leave it would be silently wrong.
+    if (symbol.section !== SHN_UNDEF)
+      throw new RekernelError(
+        "failed",
+        "RK-LINK",
+        `The module defines ${symbol.name} of ${binding.object} itself.`,
+      );
     const name = klpSymbolName(binding);
     // Two names of one symbol, bound for different objects, become one.
     const same = known.get(name);

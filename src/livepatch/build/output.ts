@@ -20,6 +20,7 @@ import {
   type OutputSymbol,
   writeElf,
 } from "../../formats/elf/write.ts";
+import { patchVariable } from "./author-header.ts";
 import type { IncludedPiece, IncludedReference } from "./inclusion.ts";
 import { type Piece, pieceBytes, type TableEntry } from "./object.ts";
 import type { Binding, KlpBinding } from "./resolve.ts";
@@ -31,6 +32,17 @@ const keyBits = 3;
 /** Bits that tie a section to others of its old object. */
 const SHF_LINK_ORDER = 0x80;
 const SHF_GROUP = 0x200;
+
+/**
+ * What every module defines for itself (include/linux/module.h, scripts/mod/modpost.c). A patched module's own
+ * `__this_module` is another one: whoever takes a reference to it with THIS_MODULE must not get this module's.
+ */
+const definedByKbuild: ReadonlySet<string> = new Set([
+  "__this_module",
+  "init_module",
+  "cleanup_module",
+  patchVariable,
+]);
 
 /**
  * Names under which livepatch's symbols stay undefined until the module is linked.
@@ -55,6 +67,7 @@ export class KlpSymbolNames {
     // that the kernel rewrites before livepatch has bound the key.
     const plain =
       !this.#taken.has(binding.name) &&
+      !definedByKbuild.has(binding.name) &&
       !this.bindings.has(binding.name) &&
       !binding.name.startsWith("__SCT__");
     const name = plain ? binding.name : `__klp_${identity.replaceAll(" ", "_")}`;

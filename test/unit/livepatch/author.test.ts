@@ -11,9 +11,12 @@ import {
 } from "../../../src/livepatch/build/directives.ts";
 import type { Problem } from "../../../src/livepatch/build/finding.ts";
 import { glueSource } from "../../../src/livepatch/build/glue.ts";
+import { withKlpRelocations } from "../../../src/livepatch/build/klp-relocations.ts";
 import { isPieceTarget, pieceBytes, type UnitObject } from "../../../src/livepatch/build/object.ts";
+import { KlpSymbolNames } from "../../../src/livepatch/build/output.ts";
+import type { KlpBinding } from "../../../src/livepatch/build/resolve.ts";
 import { statesOf } from "../../../src/livepatch/build/states.ts";
-import { compile } from "./compile.ts";
+import { compile, compileBytes } from "./compile.ts";
 
 /** The header, with what it takes from the kernel's own headers. */
 const header = `
@@ -249,5 +252,29 @@ describe("system states", () => {
     expect(glue).toContain(".replace = true,");
     // Members that older kernels do not have are not named without need.
     expect(glueSource([], { ...options, replace: false, states: [] })).not.toMatch(/states|replace/);
+  });
+});
+
+describe("names that every module defines for itself", () => {
+  const binding: KlpBinding = {
+    kind: "klp",
+    relocatedFor: "tun",
+    object: "tun",
+    name: "__this_module",
+    sympos: 0,
+  };
+
+  it("stand for the patched module's, not for the live patch's own", () => {
+    const names = new KlpSymbolNames(new Set());
+    const name = names.nameFor(binding);
+    expect(name).not.toBe("__this_module");
+    expect(names.bindings.get(name)).toBe(binding);
+  });
+
+  it("are not bound in silence where the link found another", () => {
+    const module = compileBytes("int other(int x) { return x; }");
+    const link = () =>
+      withKlpRelocations(module, new Map([["other", { ...binding, name: "other" }]]), new Set());
+    expect(link).toThrow(expect.objectContaining({ code: "RK-LINK" }));
   });
 });
