@@ -1,5 +1,5 @@
 /** Whether two pieces of one unit's objects, one from each, are the same thing to a running kernel. */
-import { R_X86_64_PC32, R_X86_64_PLT32 } from "../../formats/elf/constants.ts";
+import type { Architecture } from "./arch/architecture.ts";
 import { type Correlation, isContentOnly } from "./correlate.ts";
 import { onlyLinesDiffer, sourceFileAt } from "./line-operands.ts";
 import { movedCode, placeOf } from "./moved-code.ts";
@@ -38,13 +38,14 @@ export class Comparison {
           : `its size changes from ${bytesA.length - a.entry} to ${bytesB.length - b.entry} bytes`;
       this.#places.set(a, moved.places);
       for (const [before, after] of moved.references) {
-        if (!before.branch && plainType(before) !== plainType(after)) return "its relocations differ";
+        if (!before.branch && a.arch.plainType(before.type) !== a.arch.plainType(after.type))
+          return "its relocations differ";
         const difference = this.#targetDifference(placeOf(before, a), placeOf(after, b));
         if (difference) return difference;
       }
       return this.#tableDifference(a, b);
     }
-    return this.#referenceDifference(a.references, b.references) ?? this.#tableDifference(a, b);
+    return this.#referenceDifference(a.references, b.references, a.arch) ?? this.#tableDifference(a, b);
   }
 
   /** Equal bytes that refer to equal things: how strings, tables and replacements are told apart. */
@@ -58,7 +59,7 @@ export class Comparison {
     const equal =
       a.end - a.start === b.end - b.start &&
       Buffer.compare(functionalData(a), functionalData(b)) === 0 &&
-      this.#referenceDifference(a.references, b.references) === undefined &&
+      this.#referenceDifference(a.references, b.references, a.arch) === undefined &&
       this.#tableDifference(a, b) === undefined;
     results.set(b, equal);
     return equal;
@@ -73,18 +74,21 @@ export class Comparison {
         return `its entries in ${(after ?? before!).section.name} differ`;
       if (Buffer.compare(functionalEntry(before), functionalEntry(after)) !== 0)
         return `its entries in ${before.section.name} differ`;
-      const reference = this.#referenceDifference(before.references, after.references);
+      const reference = this.#referenceDifference(before.references, after.references, a.arch);
       if (reference) return `in ${before.section.name} ${reference}`;
     }
     return undefined;
   }
 
-  #referenceDifference(a: readonly Reference[], b: readonly Reference[]): string | undefined {
+  #referenceDifference(
+    a: readonly Reference[],
+    b: readonly Reference[],
+    arch: Architecture,
+  ): string | undefined {
     if (a.length !== b.length) return "it refers to more or fewer things than before";
     for (const [index, before] of a.entries()) {
       const after = b[index]!;
-      // Of one width and one meaning, whatever their names: binutils before 2.31 wrote PC32 for calls, later PLT32.
-      if (before.offset !== after.offset || plainType(before) !== plainType(after))
+      if (before.offset !== after.offset || arch.plainType(before.type) !== arch.plainType(after.type))
         return "its relocations differ";
       const difference = this.#targetDifference(before.target, after.target);
       if (difference) return difference;
@@ -126,11 +130,6 @@ export class Comparison {
       !this.#correlation.originalOf.has(b)
     );
   }
-}
-
-/** R_X86_64_PLT32 is R_X86_64_PC32 in the kernel (arch/x86/kernel/module.c). */
-function plainType({ type }: Reference): number {
-  return type === R_X86_64_PLT32 ? R_X86_64_PC32 : type;
 }
 
 /**

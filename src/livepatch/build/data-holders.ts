@@ -3,7 +3,7 @@
  * whatever a live patch brings along.
  */
 import { STB_LOCAL } from "../../formats/elf/constants.ts";
-import { type AddressSource, type AddressUse, addressUses } from "./arch/address-flow.ts";
+import type { AddressSource, AddressUse } from "./arch/address-flow.ts";
 import { isPieceTarget, type Piece, pieceBytes, type Reference, type UnitObject } from "./object.ts";
 
 export type Holder =
@@ -91,7 +91,7 @@ export class HolderSearch {
     this.#following.add(key);
     try {
       const fields = new Map(piece.references.map((reference) => [reference.offset, reference]));
-      const uses = addressUses(pieceBytes(piece), source, {
+      const uses = piece.arch.addressUses(pieceBytes(piece), source, {
         entry: piece.entry,
         targetAt: (field) => targetName(fields.get(field)),
       });

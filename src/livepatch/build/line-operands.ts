@@ -2,8 +2,7 @@
  * Line numbers in code: `__LINE__` as an argument of a call (might_sleep(), ASSERT_RTNL(), lockdep's warnings). A patch
  * that adds a line moves them in functions that it does not touch.
  */
-import { decodeInstruction } from "./arch/instructions.ts";
-import { type ArgumentLoad, argumentLoad } from "./arch/x86_64-arguments.ts";
+import type { ArgumentLoad } from "./arch/x86_64-arguments.ts";
 import { isPieceTarget, type Piece, pieceBytes, type Reference } from "./object.ts";
 
 /** The set-up of a call is short; what stands further away belongs to something else. */
@@ -30,10 +29,10 @@ export function onlyLinesDiffer(a: Piece, b: Piece): boolean {
   let forgiven = 0;
   let direction = 0;
   for (let at = a.entry; at < codeA.length; ) {
-    const instruction = decodeInstruction(codeA, at);
-    const other = decodeInstruction(codeB, at);
+    const instruction = a.arch.decode(codeA, at);
+    const other = b.arch.decode(codeB, at);
     if (!instruction || other?.length !== instruction.length || other.kind !== instruction.kind) return false;
-    const [loadA, loadB] = [argumentLoad(codeA, at), argumentLoad(codeB, at)];
+    const [loadA, loadB] = [a.arch.argumentLoad(codeA, at), b.arch.argumentLoad(codeB, at)];
     if (instruction.kind === "call") {
       for (const load of setup) {
         const isLine = files.some(({ argument }) => argument + 1 === load.a.argument);

@@ -21,7 +21,6 @@ import {
   readElf,
 } from "../../formats/elf/read.ts";
 import { type Architecture, architectureOf } from "./arch/architecture.ts";
-import { isEmptyReplacement } from "./arch/x86_64-alternatives.ts";
 import { readCode, type SectionCode } from "./code.ts";
 import { cutSection } from "./cut.ts";
 import { isHintForObjtool, type SectionRole, sectionRole } from "./sections.ts";
@@ -345,7 +344,8 @@ class ObjectReader {
     for (let start = 0; start < table.size; start += stride) {
       const all = this.#references(table, start, start + stride);
       const replacesByNothing =
-        table.name === ".altinstructions" && isEmptyReplacement(table.data.subarray(start, start + stride));
+        table.name === ".altinstructions" &&
+        this.#arch.isEmptyReplacement(table.data.subarray(start, start + stride));
       const references = replacesByNothing ? all.slice(0, 1) : all;
       const owner = references
         .map((reference) => reference.target)

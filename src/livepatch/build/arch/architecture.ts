@@ -1,7 +1,9 @@
 /** What the difference, the match, the output and the audit need to know about a processor. */
 import { EM_X86_64 } from "../../../formats/elf/constants.ts";
+import type { AddressSource, AddressUse, FlowOptions } from "./address-flow.ts";
 import type { Instruction } from "./instructions.ts";
 import { x86_64 } from "./x86_64.ts";
+import type { ArgumentLoad } from "./x86_64-arguments.ts";
 
 /** How a relocation type computes its field. */
 export interface RelocationKind {
@@ -17,6 +19,8 @@ export interface Architecture {
   relocationKind(type: number): RelocationKind | undefined;
   /** The same, and {@link shortBranch}. */
   fieldKind(type: number): RelocationKind | undefined;
+  /** One type for those that compute the same, whatever their names. */
+  plainType(type: number): number;
   /** Type of a relocation of a direct call or jump with a field of 4 bytes. */
   nearBranch: number;
   /** Type that stands for a jump with a field of 1 byte; there is no such relocation in the kernel. */
@@ -29,6 +33,10 @@ export interface Architecture {
   isNop(code: Uint8Array, offset: number, instruction: Instruction): boolean;
   /** A plain return; returns through a thunk are jumps. */
   isReturn(code: Uint8Array, offset: number): boolean;
+  /** A constant of 4 bytes that the instruction passes to the function that is called next. */
+  argumentLoad(code: Uint8Array, offset: number): ArgumentLoad | undefined;
+  /** What a function does with an address; undefined where its code cannot be followed. */
+  addressUses(code: Uint8Array, source: AddressSource, options: FlowOptions): AddressUse[] | undefined;
   /** An unconditional jump: its bytes, with a field of 4 bytes at `field` that takes a {@link nearBranch} relocation. */
   nearJump: { bytes: Uint8Array; field: number; addend: number };
   /** The tracer's call at a function's entry. */
@@ -42,6 +50,8 @@ export interface Architecture {
   };
   /** Length of the jump or NOP that a jump label's site holds; undefined when it is neither. */
   jumpLabelSiteSize(code: Uint8Array, offset: number): number | undefined;
+  /** Whether an entry of .altinstructions replaces by nothing: its reference to the replacement means nothing then. */
+  isEmptyReplacement(entry: Uint8Array): boolean;
   /** NOPs of the kernel's choice at a jump label's site. */
   isJumpLabelNop(code: Uint8Array): boolean;
   /**

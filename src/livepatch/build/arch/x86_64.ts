@@ -8,8 +8,11 @@ import {
   R_X86_64_PC64,
   R_X86_64_PLT32,
 } from "../../../formats/elf/constants.ts";
+import { addressUses } from "./address-flow.ts";
 import type { Architecture, RelocationKind } from "./architecture.ts";
 import { decodeInstruction, type Instruction } from "./instructions.ts";
+import { isEmptyReplacement } from "./x86_64-alternatives.ts";
+import { argumentLoad } from "./x86_64-arguments.ts";
 
 /** The types that the kernel's module loader applies (psABI table 4.9, arch/x86/kernel/module.c). */
 const kinds: ReadonlyMap<number, RelocationKind> = new Map([
@@ -28,6 +31,8 @@ const jumpOperation = 0x101;
 export const x86_64: Architecture = {
   relocationKind: (type) => kinds.get(type),
   fieldKind: (type) => (type === R_X86_64_PC8 ? shortKind : kinds.get(type)),
+  // Binutils before 2.31 wrote PC32 for calls; the kernel takes both for one (arch/x86/kernel/module.c).
+  plainType: (type) => (type === R_X86_64_PLT32 ? R_X86_64_PC32 : type),
   nearBranch: R_X86_64_PLT32,
   shortBranch: R_X86_64_PC8,
   decode: decodeInstruction,
@@ -40,6 +45,9 @@ export const x86_64: Architecture = {
   },
   isNop,
   isReturn: (code, offset) => code[code[offset] === 0xf3 ? offset + 1 : offset] === 0xc3,
+  argumentLoad,
+  addressUses,
+  isEmptyReplacement,
   // jmp rel32
   nearJump: { bytes: Uint8Array.of(0xe9, 0, 0, 0, 0), field: 1, addend: -4 },
   // gcc -mfentry: `call __fentry__`, behind an endbr64 at most.
