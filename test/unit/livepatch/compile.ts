@@ -49,10 +49,16 @@ int printk(const char *format, ...);
 
 /** Compiles one C source as the kernel would. The file's name is the same for both sides of a comparison. */
 export function compileBytes(source: string): Uint8Array {
+  return compileWith("gcc", [], source);
+}
+
+/** The same with another compiler, and flags that count more than the kernel's. */
+export function compileWith(compiler: string, flags: readonly string[], source: string): Uint8Array {
   const folder = mkdtempSync(join(tmpdir(), "rekernel-test-"));
   try {
     writeFileSync(join(folder, "unit.c"), kernelMacros + source);
-    execFileSync("gcc", [...kernelFlags, "-c", "unit.c", "-o", "unit.o"], {
+    const known = kernelFlags.filter((flag) => compiler === "gcc" || flag !== "-mrecord-mcount");
+    execFileSync(compiler, [...known, ...flags, "-c", "unit.c", "-o", "unit.o"], {
       cwd: folder,
       stdio: ["ignore", "ignore", "inherit"],
     });
