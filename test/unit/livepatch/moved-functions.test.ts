@@ -17,6 +17,7 @@ function plan(before: Sources, after: Sources) {
     vmlinux: moduleCode(link([kernel], "module"), "vmlinux"),
     exports: new Map(),
     moduleNamed: () => module,
+    moduleNeeds: () => false,
   };
   const units = Object.keys(before).map((source, i) => {
     const [original, patched] = [objects[i]!, compileBytes(after[source]!)];

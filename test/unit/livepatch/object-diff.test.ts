@@ -36,6 +36,13 @@ describe("the difference of two objects by itself", () => {
     });
   });
 
+  it("takes new global functions along, for the units that call them", () => {
+    const added = 'void announce(void) { printk("new\\n"); }\n';
+    expect(diff(source + added)).toMatchObject({ verdict: "patchable", changed: [], new: ["announce"] });
+    const unused = "static inline int unused(void) { return 1; }\n";
+    expect(diff(source + unused)).toMatchObject({ verdict: "unchanged", new: [] });
+  });
+
   it("is unchanged, or refused with codes", () => {
     expect(diff(source)).toMatchObject({ verdict: "unchanged", changed: [], new: [], reasons: [] });
     expect(diff(source.replace("limit = 10", "limit = 20"))).toMatchObject({
