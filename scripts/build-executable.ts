@@ -5,7 +5,7 @@
  * that this checkout uses. That copy is freed of libatomic.so.1 first, which a minimal Debian does not have.
  * Same inputs give the same bytes.
  */
-import { chmod, mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, relative } from "node:path";
 import { rolldown } from "rolldown";
@@ -58,6 +58,13 @@ async function prepareNode(to: string): Promise<string> {
   return node;
 }
 
+/** What `rekernel explain` shows: docs/errors.md and the pages below docs/refusals, by their paths in docs. */
+async function pages(): Promise<Record<string, string>> {
+  const folder = join(root, "docs");
+  const refusals = (await readdir(join(folder, "refusals"))).map((name) => join("refusals", name));
+  return Object.fromEntries(["errors.md", ...refusals.sort()].map((path) => [path, join(folder, path)]));
+}
+
 async function inject(to: string, main: string, node: string): Promise<string> {
   const built = join(to, "rekernel");
   await writeFile(
@@ -68,6 +75,7 @@ async function inject(to: string, main: string, node: string): Promise<string> {
       mainFormat: "module",
       executable: node,
       output: built,
+      assets: await pages(),
       disableExperimentalSEAWarning: true,
       useCodeCache: false,
       useSnapshot: false,

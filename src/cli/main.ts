@@ -3,6 +3,7 @@ import packageJson from "../../package.json" with { type: "json" };
 import { exitCode, RekernelError } from "../core/errors.ts";
 import { reportFailure } from "./context.ts";
 import { registerDoctor } from "./doctor.ts";
+import { registerExplain } from "./explain.ts";
 import { registerImageInfo } from "./image-info.ts";
 import { registerImageSymbols } from "./image-symbols.ts";
 import { registerKexecExec } from "./kexec-exec.ts";
@@ -21,7 +22,7 @@ import { registerPatchUnload } from "./patch-unload.ts";
 /** Registers one command. Only options and help: the library is imported by the action when it runs. */
 type Register = (parent: Command) => void;
 
-const topLevel: readonly Register[] = [registerDoctor];
+const topLevel: readonly Register[] = [registerDoctor, registerExplain];
 
 const groups: readonly { name: string; summary: string; commands: readonly Register[] }[] = [
   {
@@ -60,7 +61,7 @@ Exit codes:
   5  this machine cannot: permission, kernel feature or tool missing; the message says which
 
 Every command takes --json (docs/json.md) and --help, which shows an example.
-Error codes (RK-...) are explained in docs/errors.md.`;
+Error codes (RK-...) are explained by rekernel explain CODE, and in docs/errors.md.`;
 
 function createProgram(): Command {
   const program = new Command("rekernel")

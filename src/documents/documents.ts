@@ -2,6 +2,7 @@
 import type { z } from "zod";
 import { patchBuildDocument, patchDiffDocument } from "./build.ts";
 import { errorDocument, progressLine } from "./common.ts";
+import { explainDocument, explainListDocument } from "./explain.ts";
 import { imageInfoDocument, imageSymbolsDocument, moduleInfoDocument } from "./image.ts";
 import { kexecExecDocument, kexecPlanDocument, kexecStatusDocument, kexecUnloadDocument } from "./kexec.ts";
 import { labRunDocument } from "./lab.ts";
@@ -16,6 +17,8 @@ import {
 
 export const documents: Readonly<Record<string, z.ZodType>> = {
   "rekernel doctor": machineReportDocument,
+  "rekernel explain (a code)": explainDocument,
+  "rekernel explain (all codes)": explainListDocument,
   "rekernel image info (a kernel)": imageInfoDocument,
   "rekernel image info (a module)": moduleInfoDocument,
   "rekernel image symbols": imageSymbolsDocument,

@@ -27,7 +27,7 @@ test("--help goes to standard output, with the exit codes", async () => {
 
 describe("wrong usage exits with 2 and points at the help", () => {
   test.each([
-    { args: [], message: "rekernel needs a command: doctor, image,", hint: "rekernel --help" },
+    { args: [], message: "rekernel needs a command: doctor, explain, image,", hint: "rekernel --help" },
     { args: ["patch"], message: "rekernel patch needs a command:", hint: "rekernel patch --help" },
     { args: ["paint"], message: "Unknown command 'paint'.", hint: "rekernel --help" },
     { args: ["patch", "paint"], message: "Unknown command 'paint'.", hint: "rekernel patch --help" },
