@@ -34,6 +34,7 @@ export function readCode(
 ): SectionCode {
   const fields = new Map<number, CodeField>();
   const solved: SolvedBranch[] = [];
+  const view = new DataView(code.buffer, code.byteOffset, code.byteLength);
   let next = 0;
   for (let index = -1; index < starts.length; index++) {
     const from = starts[index] ?? 0;
@@ -56,7 +57,7 @@ export function readCode(
       }
       if (branchField && !isRelocated && starts.length > 1) {
         const field = at + branchField.offset;
-        const target = end + displacement(code, field, branchField.size);
+        const target = end + (branchField.size === 1 ? view.getInt8(field) : view.getInt32(field, true));
         if ((target < from || target >= to) && target >= 0 && target < code.length)
           solved.push({ field, size: branchField.size, target });
       }
@@ -64,9 +65,4 @@ export function readCode(
     }
   }
   return { fields, solved };
-}
-
-function displacement(code: Uint8Array, at: number, size: 1 | 4): number {
-  const view = new DataView(code.buffer, code.byteOffset, code.byteLength);
-  return size === 1 ? view.getInt8(at) : view.getInt32(at, true);
 }

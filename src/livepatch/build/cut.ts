@@ -172,7 +172,7 @@ function groupsOf(symbols: readonly ElfSymbol[], section: ElfSection): Group[] {
   }
   for (const [index, group] of groups.entries()) {
     const next = groups[index + 1]?.start ?? section.size;
-    const size = Math.max(...group.symbols.map((symbol) => symbol.size));
+    const size = group.symbols.reduce((most, symbol) => Math.max(most, symbol.size), 0);
     group.end = size > 0 ? Math.min(group.start + size, next) : next;
   }
   return groups;

@@ -128,7 +128,10 @@ function compareFunction(
   found: Found,
 ): string | undefined {
   const size =
-    Math.min(piece.end, piece.start + piece.entry + Math.max(...piece.symbols.map((symbol) => symbol.size))) -
+    Math.min(
+      piece.end,
+      piece.start + piece.entry + piece.symbols.reduce((most, symbol) => Math.max(most, symbol.size), 0),
+    ) -
     piece.start -
     piece.entry;
   const code = {
