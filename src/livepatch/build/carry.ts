@@ -5,6 +5,7 @@
 import { STB_LOCAL } from "../../formats/elf/constants.ts";
 import { type ChangedFunction, coldParent, type Difference } from "./difference.ts";
 import type { Problem } from "./finding.ts";
+import { isWithin } from "./inclusion.ts";
 import { isPieceTarget, type Piece, type UnitObject } from "./object.ts";
 
 /**
@@ -104,13 +105,33 @@ export function callsUnhookable(name: string): string {
   return `it calls ${name}, which ftrace cannot hook`;
 }
 
+/** The functions whose code or table entries refer to auxiliary code. */
+function ownersOf(auxiliary: Piece, object: UnitObject): Piece[] {
+  return object.pieces
+    .filter((piece) =>
+      [piece.references, ...piece.tableEntries.map((entry) => entry.references)]
+        .flat()
+        .some(({ target }) => isPieceTarget(target) && target.piece === auxiliary),
+    )
+    .map((piece) => coldParent(piece, object) ?? piece);
+}
+
 /** Functions that call or jump to `piece`; `holder` is what takes its address, so that others may call it. */
 function directCallers(piece: Piece, object: UnitObject): { functions: Piece[]; holder?: string } {
   const callers = new Set<Piece>();
   for (const other of object.pieces) {
     if (other === piece) continue;
-    const toPiece = other.references.filter(({ target }) => isPieceTarget(target) && target.piece === piece);
+    // A switch table points into the function, not to it.
+    const toPiece = other.references.filter(
+      ({ target }) =>
+        isPieceTarget(target) && target.piece === piece && !isWithin(piece, target.addend, other),
+    );
     if (toPiece.length === 0) continue;
+    if (other.role === "auxiliaryCode" && toPiece.every(({ branch }) => branch)) {
+      // Fixups and replacements of alternatives are parts of the functions that have them.
+      for (const owner of ownersOf(other, object)) if (owner !== piece) callers.add(owner);
+      continue;
+    }
     const parent = coldParent(other, object);
     if (parent === piece) continue;
     const isCode = other.role === "code" || other.role === "initCode";

@@ -74,6 +74,8 @@ export function includedPieces(
     return parent !== undefined && (replaced.has(parent) || carried.has(parent) || !originalOf.has(parent));
   };
 
+  const isPartOf = (from: Piece, whole: Piece) => from === whole || coldParent(from, patched) === whole;
+
   const destination = (
     target: PieceTarget | SymbolTarget,
     branch: boolean,
@@ -96,7 +98,7 @@ export function includedPieces(
         if (!replaced.has(piece)) return elsewhere(before);
         // A pointer to a replaced function must outlive the patch, and compare equal with the kernel's own.
         // A switch table points into it, not to it.
-        return branch || inTable || piece === from || isWithin(piece, addend, from)
+        return branch || inTable || isPartOf(from, piece) || isWithin(piece, addend, from)
           ? local
           : elsewhere(before);
       case "data":
@@ -138,6 +140,6 @@ export function includedPieces(
 }
 
 /** True for a place inside of a function, as opposed to the function itself, that data refers to. */
-function isWithin(piece: Piece, addend: number, from: Piece): boolean {
+export function isWithin(piece: Piece, addend: number, from: Piece): boolean {
   return !isCodeRole(from.role) && addend !== piece.entry;
 }

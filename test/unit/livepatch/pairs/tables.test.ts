@@ -160,6 +160,20 @@ testPairs("tables of code", [
     leaves: ["a", ".text..refcount+0x0"],
   },
   {
+    name: "a function with fixups that ftrace cannot hook is carried by its callers",
+    ...swap(
+      `#define quiet __attribute__((no_instrument_function)) noinline
+static quiet ulong a(ulong *p) { ulong v; long e = 0; LOAD_WITH_FIXUP(v, p, e, -14, EXTABLE_2); return e ? 1 : v; }
+int f(ulong *p) { return a(p) + 3; }
+`,
+      "e ? 1",
+      "e ? 2",
+    ),
+    verdict: "patchable",
+    changed: ["f"],
+    brings: ["a", ".fixup+0x0"],
+  },
+  {
     name: ".kcfi_traps go along",
     ...swap(
       'int a(int x) { asm volatile(SITE(".kcfi_traps") "ud2"); return x; }\nint b(int x) { asm volatile(SITE(".kcfi_traps") "ud2"); return x * 2; }\n',
