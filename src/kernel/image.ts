@@ -1,5 +1,6 @@
 /** One kernel image: what vmlinuz or vmlinux tells without debug information or System.map. */
 import { RekernelError } from "../core/errors.ts";
+import { Btf } from "../formats/btf.ts";
 import { cString, latin1 } from "../formats/bytes.ts";
 import { type BzImage, badImage, isBzImage, readBzImage, unpackPayload } from "../formats/bzimage.ts";
 import { decompress } from "../formats/compression.ts";
@@ -67,6 +68,7 @@ export class KernelImage {
   #kallsyms: Kallsyms | undefined;
   #symbols: readonly KernelSymbol[] | undefined;
   #byName: Map<string, KernelSymbol | KernelSymbol[]> | undefined;
+  #btf: Btf | undefined;
   #exports: ReadonlyMap<string, ExportedSymbol> | undefined;
 
   /**
@@ -199,6 +201,17 @@ export class KernelImage {
       isOlderThan(this.release, 5, 19),
     );
     return this.#exports;
+  }
+
+  /**
+   * The kernel's own types; undefined where it was built without CONFIG_DEBUG_INFO_BTF.
+   *
+   * @throws RekernelError RK-BAD-BTF (1)
+   */
+  get btf(): Btf | undefined {
+    const section = this.elf.section(".BTF");
+    if (!this.#btf && section && section.size > 0) this.#btf = new Btf(section.data, this.name);
+    return this.#btf;
   }
 
   /** The GNU build id, in hexadecimal; what /sys/kernel/notes of the running kernel carries. */

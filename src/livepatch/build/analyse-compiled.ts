@@ -14,11 +14,11 @@ export async function analyseCompiled(unit: CompiledUnit, context: PlanContext):
   const module = unit.owner.kind === "module" ? context.moduleNamed(unit.owner.name) : undefined;
   const originalName = `${unit.source}, original`;
   const originalBytes = await readFile(unit.original);
-  const original = readUnitObject(originalBytes, originalName);
+  const original = readUnitObject(originalBytes, originalName, context.entrySizes);
   const patched =
     unit.patched === unit.original
       ? original
-      : readUnitObject(await readFile(unit.patched), `${unit.source}, patched`);
+      : readUnitObject(await readFile(unit.patched), `${unit.source}, patched`, context.entrySizes);
   const analysed = analyseUnit(
     { source: unit.source, module, original, patched, names: dataNames(originalBytes, originalName) },
     context,
@@ -37,7 +37,11 @@ export async function withStockFlags(
   context: PlanContext,
 ): Promise<AnalysedUnit> {
   if (mismatches(analysed).length === 0) return analysed;
-  const stock = readUnitObject(await readFile(await unit.stockFlags()), `${unit.source}, stock flags`);
+  const stock = readUnitObject(
+    await readFile(await unit.stockFlags()),
+    `${unit.source}, stock flags`,
+    context.entrySizes,
+  );
   return withStockMatch(analysed, stock, context);
 }
 

@@ -24,6 +24,8 @@ export interface PlanContext {
   vmlinux: TargetCode;
   exports: ReadonlyMap<string, ExportedSymbol>;
   moduleNamed(name: string): TargetCode | undefined;
+  /** Sizes in bytes of the entries of tables, by section, as far as the target's BTF tells. */
+  entrySizes?: ReadonlyMap<string, number> | undefined;
   /** Whether a module depends on another, directly or through others. */
   moduleNeeds(module: string, other: string): boolean;
 }

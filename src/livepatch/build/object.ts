@@ -98,10 +98,15 @@ export interface UnitObject {
 }
 
 /**
+ * @param entrySizes of tables, by section, as far as the kernel tells; those of others follow from their relocations
  * @throws RekernelError RK-BAD-ELF, RK-BAD-OBJECT (1)
  */
-export function readUnitObject(bytes: Uint8Array, name: string): UnitObject {
-  return new ObjectReader(readElf(bytes, name)).read();
+export function readUnitObject(
+  bytes: Uint8Array,
+  name: string,
+  entrySizes: ReadonlyMap<string, number> = new Map(),
+): UnitObject {
+  return new ObjectReader(readElf(bytes, name), entrySizes).read();
 }
 
 function badObject(name: string, reason: string): RekernelError {
@@ -115,6 +120,7 @@ function badObject(name: string, reason: string): RekernelError {
 class ObjectReader {
   readonly #elf: ElfFile;
   readonly #arch: Architecture;
+  readonly #entrySizes: ReadonlyMap<string, number>;
   readonly #symbolsOf = new Map<number, ElfSymbol[]>();
   readonly #piecesOf = new Map<number, Piece[]>();
   readonly #pieceOfSymbol = new Map<ElfSymbol, Piece>();
@@ -122,8 +128,9 @@ class ObjectReader {
   readonly #code = new Map<number, SectionCode>();
   readonly #roles: readonly SectionRole[];
 
-  constructor(elf: ElfFile) {
+  constructor(elf: ElfFile, entrySizes: ReadonlyMap<string, number>) {
     this.#elf = elf;
+    this.#entrySizes = entrySizes;
     if (elf.header.type !== ET_REL) throw badObject(elf.name, "it is not a relocatable object");
     const arch = architectureOf(elf.header.machine);
     if (!arch)
@@ -334,10 +341,14 @@ class ObjectReader {
   #assignEntries(table: ElfSection): void {
     const relocations = this.#relocations.get(table.index) ?? [];
     if (table.data.length < table.size) throw badObject(this.#elf.name, `${table.name} has no content`);
-    const stride = entrySize(table, relocations, ({ symbol }) => {
-      const target = this.#elf.sections[this.#elf.symbols[symbol]!.shndx];
-      return target !== undefined && (target.flags & SHF_EXECINSTR) !== 0;
-    });
+    const known = this.#entrySizes.get(table.name);
+    const stride =
+      known !== undefined && table.size % known === 0
+        ? known
+        : entrySize(table, relocations, ({ symbol }) => {
+            const target = this.#elf.sections[this.#elf.symbols[symbol]!.shndx];
+            return target !== undefined && (target.flags & SHF_EXECINSTR) !== 0;
+          });
     if (stride === undefined && isHintForObjtool(table.name)) return;
     if (stride === undefined)
       throw badObject(this.#elf.name, `the entries of ${table.name} have no regular size`);

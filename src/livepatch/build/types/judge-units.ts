@@ -1,24 +1,29 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Btf } from "../../../formats/btf.ts";
 import type { AnalysedUnit } from "../analysis.ts";
 import type { CompiledUnit } from "../compile.ts";
 import type { Difference } from "../difference.ts";
 import type { Problem } from "../finding.ts";
 import { findTypeChanges, type UnitTypes } from "./changes.ts";
 import { readDebugInfo } from "./debug-info.ts";
+import { layoutMismatches } from "./target-types.ts";
 
 /**
  * Adds to the first unit that the patch changes what it does to types, over all its units: RK-TYPE-CHANGE where
- * objects of the running kernel are laid out otherwise, cautions where they are not and it may matter all the same.
+ * objects of the running kernel are laid out otherwise, cautions where they are not and it may matter all the same. And
+ * RK-SOURCE-MISMATCH where the unpatched units lay out types otherwise than the target says by its BTF.
  *
  * @param compiled the same units in the same order
  * @param tree the unpatched source
- * @throws RekernelError RK-BAD-DWARF (1)
+ * @param btfOf the types of the part of the target that a unit belongs to, where they are known
+ * @throws RekernelError RK-BAD-DWARF, RK-BAD-BTF (1)
  */
 export async function withTypeFindings(
   units: readonly AnalysedUnit[],
   compiled: readonly CompiledUnit[],
   tree: string,
+  btfOf: (unit: CompiledUnit) => Promise<Btf | undefined> = async () => undefined,
 ): Promise<AnalysedUnit[]> {
   const concerned = units.findIndex(bringsSomething);
   const first = units[concerned];
@@ -28,10 +33,17 @@ export async function withTypeFindings(
     for (const unit of some) if (!known.has(unit)) known.set(unit, await readTypes(unit, tree));
     return some.flatMap((unit) => known.get(unit) ?? []);
   };
-  let findings = findTypeChanges(await typesOf(compiled.filter((_, i) => bringsSomething(units[i]!))));
+  const concerning = compiled.filter((_, i) => bringsSomething(units[i]!));
+  let findings = findTypeChanges(await typesOf(concerning));
   // Units without any change in their code tell who uses a type as well.
   if (findings.problems.length > 0) findings = findTypeChanges(await typesOf(compiled));
-  const { problems, cautions } = findings;
+  const { cautions } = findings;
+  const problems = [...findings.problems];
+  for (const unit of concerning) {
+    const btf = await btfOf(unit);
+    const types = known.get(unit);
+    if (btf && types) problems.unshift(...layoutMismatches(unit.source, types.original, btf));
+  }
   if (problems.length === 0 && cautions.length === 0) return [...units];
   const judged: AnalysedUnit = {
     ...first,
