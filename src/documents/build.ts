@@ -68,6 +68,11 @@ export const patchBuildDocument = documentOf<BuildReport & { trial?: PatchTrial 
       klpRelocations: z.number(),
       importedSymbols: z.number(),
     }),
+    inlined: z
+      .array(z.strictObject({ source: z.string(), name: z.string(), into: z.array(z.string()) }))
+      .describe(
+        "functions that the patch changes and the compiler inlines, with all functions that hold a copy",
+      ),
     cautions: z.array(caution).describe("what the author has to judge"),
     warnings: z.array(z.string()).describe("what kbuild and objtool warned of"),
     inputs: z

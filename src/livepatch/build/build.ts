@@ -17,6 +17,7 @@ import type { AnalysedUnit, PlanContext } from "./analysis.ts";
 import { auditModule } from "./audit.ts";
 import { callerSources } from "./callers/caller-units.ts";
 import { carryAcrossUnits } from "./callers/carry-across-units.ts";
+import { withSourceFindings } from "./cautions/source-findings.ts";
 import { type CompiledUnit, compileUnits } from "./compile.ts";
 import type { Caution } from "./finding.ts";
 import { glueSource } from "./glue.ts";
@@ -70,6 +71,8 @@ export interface BuildReport {
   notBuilt: readonly string[];
   match: { identicalFunctions: number; comparedFunctions: number };
   audit: { klpSymbols: number; klpRelocations: number; importedSymbols: number };
+  /** Functions that the patch changes and the compiler inlines: all that carry a copy, by unit. */
+  inlined: { source: string; name: string; into: string[] }[];
   /** What the author has to judge. */
   cautions: readonly Caution[];
   /** What kbuild and objtool warned of. */
@@ -131,12 +134,13 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
       "Compare the objects with each other and with the target",
       async () => withTypeFindings(await analyse(units, context, options), units, trees.pristine),
     );
-    const analysed = await carryAcrossUnits(
+    const carried = await carryAcrossUnits(
       compared,
       callerSources({ trees, target, image, modules, context, units }, options),
       options,
     );
-    const plan = planModule(analysed, context);
+    const told = await withSourceFindings(carried, units, touched, trees.pristine);
+    const plan = planModule(told.units, context);
 
     const linkStarted = performance.now();
     const linked = await runStep(options, "module", `Link ${name}.ko`, () =>
@@ -182,7 +186,7 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
       objects: plan.objects.map(({ module }) => module ?? "vmlinux"),
       functions: plan.functions,
       included: plan.included,
-      units: analysed.map((unit) => ({
+      units: told.units.map((unit) => ({
         source: unit.source,
         object: unit.module?.object ?? "vmlinux",
         changed: unit.difference.changed.length,
@@ -191,7 +195,8 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
       notBuilt,
       match: { identicalFunctions: plan.identicalFunctions, comparedFunctions: plan.comparedFunctions },
       audit,
-      cautions: plan.cautions,
+      inlined: told.inlined,
+      cautions: [...plan.cautions, ...told.cautions],
       warnings: linked.warnings,
       inputs: await inputs(options, await foreignModules(units, trees, moduleFiles)),
       timesMs: {

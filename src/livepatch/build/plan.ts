@@ -4,6 +4,7 @@ import { STB_GLOBAL } from "../../formats/elf/constants.ts";
 import { type AnalysedUnit, type PlanContext, withMatch } from "./analysis.ts";
 import { patchVariable } from "./author-header.ts";
 import { bindUnit } from "./bind.ts";
+import { changeCautions } from "./cautions/change-cautions.ts";
 import { withAnswers } from "./directives.ts";
 import type { Caution, Problem } from "./finding.ts";
 import type { GlueObject } from "./glue.ts";
@@ -192,7 +193,16 @@ export function planModule(analysed: readonly AnalysedUnit[], context: PlanConte
       ),
     ].sort(),
     states: statesOf(units),
-    cautions: units.flatMap((unit) => unit.cautions.map((caution) => inUnit(unit.source, caution))),
+    cautions: [
+      ...units.flatMap((unit) => unit.cautions.map((caution) => inUnit(unit.source, caution))),
+      ...included.flatMap(({ unit, pieces }) => {
+        const { difference, original, callbacks: own } = unit;
+        const functions = own.map((callback) => callback.function);
+        return changeCautions(difference, original, pieces, functions).map((each) =>
+          inUnit(unit.source, each),
+        );
+      }),
+    ],
     identicalFunctions: compared.filter(({ status }) => status === "identical").length,
     comparedFunctions: compared.length,
   };

@@ -1,0 +1,67 @@
+import { describe, expect, it } from "vitest";
+import {
+  changedSourceFunctions,
+  withInlineReasons,
+} from "../../../../src/livepatch/build/cautions/inlined.ts";
+import { differenceOf } from "../../../../src/livepatch/build/difference.ts";
+import { readUnitObject } from "../../../../src/livepatch/build/object.ts";
+import { readDebugInfo } from "../../../../src/livepatch/build/types/debug-info.ts";
+import { compileUnit } from "../types/compile-with-debug-info.ts";
+
+const source = `
+/* A header's function, and those that use it. */
+static inline __attribute__((always_inline)) int ip_check(int x)
+{
+	return x > 5;
+}
+int input(int x)
+{
+	return ip_check(x) + 3;
+}
+__attribute__((noipa))
+int output(int x,
+	   int y)
+{
+	return ip_check(x * y) + y;
+}
+int both(int x) { return output(x, x + 1); }
+int apart(int x)
+{
+	return x * 9;
+}
+`;
+
+describe("functions whose text a patch changes", () => {
+  const changed = (from: string, to: string) => [...changedSourceFunctions(source, source.replace(from, to))];
+
+  it("are those that hold the change, comments and white space aside", () => {
+    expect(changed("x > 5", "x > 6")).toEqual(["ip_check"]);
+    expect(changed("+ y;", "+ x;")).toEqual(["output"]);
+    expect(changed("output(x, x + 1)", "output(x, x + 2)")).toEqual(["both"]);
+    expect(changed("return x * 9;", "/* nine */\n\treturn  x * 9;")).toEqual([]);
+    expect(changed("A header", "Another header")).toEqual([]);
+  });
+
+  it("are new ones as well", () => {
+    expect(changed("int apart", "int fresh(void)\n{\n\treturn 1;\n}\nint apart")).toEqual(["fresh"]);
+  });
+});
+
+describe("changes by inlining", () => {
+  it("name the function that changes, and all that carry it", () => {
+    const [before, after] = [source, source.replace("x > 5", "x > 6")].map((text) => compileUnit(text));
+    const info = readDebugInfo(after!, "after")!;
+    const { difference, inlined } = withInlineReasons(
+      differenceOf(readUnitObject(before!, "before"), readUnitObject(after!, "after")),
+      changedSourceFunctions(source, source.replace("x > 5", "x > 6")),
+      (name) => info.carriersOf(name),
+    );
+    expect(inlined).toEqual([{ name: "ip_check", into: expect.arrayContaining(["input", "output"]) }]);
+    expect(difference.changed.map(({ patched, reason }) => [patched.name, reason])).toEqual(
+      expect.arrayContaining([
+        ["input", "it inlines ip_check(), which changes"],
+        ["output", "it inlines ip_check(), which changes"],
+      ]),
+    );
+  });
+});
