@@ -6,7 +6,7 @@ import { writeFileAtomic } from "../../core/files.ts";
 import { runStep, type WorkOptions } from "../../core/progress.ts";
 import { inPatchedTree, keyOf, runCompiler } from "./gcc.ts";
 import type { PatchedTree } from "./patched-tree.ts";
-import { patchReaches } from "./preprocess.ts";
+import { headerNames, patchReaches } from "./preprocess.ts";
 import { headerChange } from "./reach.ts";
 import type { KernelTrees } from "./trees.ts";
 import type { Unit, UnitOwner } from "./units.ts";
@@ -61,13 +61,14 @@ export async function compileUnits(
     const touched = new Set(tree.touched.map(({ path }) => path));
     // A unit of several modules is compiled once.
     const distinct = [...new Map(units.map((unit) => [unit.source, unit])).values()];
+    const names = await headerNames(trees, tree.touched, options);
     let changing = 0;
     let compared = 0;
     const differ = await runPool(
       distinct.map((unit) => async () => {
         if (touched.has(unit.source)) return true;
         update(`${unit.source}: does the patch reach it?`, compared / distinct.length);
-        const reaches = await patchReaches(trees, tree, unit, options);
+        const reaches = await patchReaches(trees, tree, unit, names, options);
         compared++;
         if (reaches && ++changing > maximumUnits)
           throw headerChange(

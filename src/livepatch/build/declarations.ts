@@ -5,8 +5,8 @@
  * Only what is understood for certain is left out: every doubt counts as a change that matters.
  */
 
-/** From one end of an outermost declaration to the next. */
-interface Span {
+/** From the end of one outermost declaration to the next. */
+export interface Declaration {
   start: number;
   end: number;
 }
@@ -22,7 +22,7 @@ const maximumNames = 200;
  */
 export function changeMatters(before: string, after: string): boolean {
   if (before === after) return false;
-  const [old, now] = [outermost(before), outermost(after)];
+  const [old, now] = [declarationsIn(before), declarationsIn(after)];
   if (!old || !now) return true;
   const [onlyBefore, onlyAfter] = differing(textsOf(before, old), textsOf(after, now));
   const names: string[] = [];
@@ -48,7 +48,7 @@ export function changeMatters(before: string, after: string): boolean {
 }
 
 /** The declarations that a word stands in, the last first: what makes code comes after what it uses. */
-function* mentions(text: string, spans: readonly Span[], word: string): Generator<number> {
+function* mentions(text: string, spans: readonly Declaration[], word: string): Generator<number> {
   let index = spans.length - 1;
   for (let at = text.lastIndexOf(word); at >= 0; at = at === 0 ? -1 : text.lastIndexOf(word, at - 1)) {
     if (isWord(text.charCodeAt(at - 1)) || isWord(text.charCodeAt(at + word.length))) continue;
@@ -67,7 +67,7 @@ function isWord(code: number): boolean {
   );
 }
 
-function textsOf(text: string, spans: readonly Span[]): string[] {
+function textsOf(text: string, spans: readonly Declaration[]): string[] {
   return spans.map(({ start, end }) => text.slice(start, end));
 }
 
@@ -99,8 +99,8 @@ function squeezed(text: string): string {
  * Where the outermost declarations of a preprocessed text lie: each ends with its semicolon, or with its body.
  * Directives that are left (#pragma) belong to the declaration that follows. Undefined where brackets do not match.
  */
-function outermost(text: string): Span[] | undefined {
-  const spans: Span[] = [];
+export function declarationsIn(text: string): Declaration[] | undefined {
+  const spans: Declaration[] = [];
   let start = 0;
   let depth = 0;
   /** Of this declaration, outside of brackets: a "=" was there, parentheses that are not an attribute's were. */

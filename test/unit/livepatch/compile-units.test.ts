@@ -19,6 +19,17 @@ static inline int line_of_header(void) { return __LINE__; }
   "include/deep.h": `#include <limits.h>\n`,
   "drivers/reached.c": `#include <deep.h>\nint reached(void) { return LARGE; }\n`,
   "drivers/aside.c": `#include "../include/limits.h"\nint aside(void) { return SMALL + line_of_header(); }\n`,
+  "drivers/pasting.c": `#include <limits.h>
+#define MAKE(x) LAR##x
+int pasting(void) { return MAKE(GE); }
+`,
+  "drivers/asking.c": `#include <deep.h>
+#if 1 && \\
+	LATER
+int asking(void) { return 1; }
+#endif
+int other(void) { return sizeof("LARGE"); }
+`,
   "drivers/stranger.c": `int stranger(void) { return 3; }\n`,
 };
 
@@ -46,7 +57,7 @@ const unit = (source: string): Unit => ({
   modfile: source,
   command: ["gcc", "-O2", "-Iinclude"],
 });
-const units = ["drivers/reached.c", "drivers/aside.c", "drivers/stranger.c"].map(unit);
+const units = ["reached", "aside", "pasting", "asking", "stranger"].map((name) => unit(`drivers/${name}.c`));
 
 async function compiled(patch: string): Promise<string[]> {
   const touched = await applyPatches(trees, [parsePatch(patch)]);
@@ -64,7 +75,20 @@ test("a header's change is compiled where it changes what the compiler sees", as
 +#define LARGE 12
  static inline int line_of_header(void) { return __LINE__; }
 `;
-  expect(await compiled(header)).toEqual(["drivers/reached.c"]);
+  expect(await compiled(header)).toEqual(["drivers/reached.c", "drivers/pasting.c"]);
+});
+
+test("a new macro is compiled where an #if asks for it, or its name means something else", async () => {
+  const header = (macro: string) => `--- a/include/limits.h
++++ b/include/limits.h
+@@ -1,2 +1,3 @@
+ #define SMALL 1
+ #define LARGE 10
++#define ${macro}
+`;
+  expect(await compiled(header("LATER 3"))).toEqual(["drivers/asking.c"]);
+  expect(await compiled(header("reached renamed"))).toEqual(["drivers/reached.c"]);
+  expect(await compiled(header("NOWHERE 3"))).toEqual([]);
 });
 
 test("a header's change is not compiled where nothing that makes code uses it", async () => {
