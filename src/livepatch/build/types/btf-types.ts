@@ -20,6 +20,11 @@ const kinds: Readonly<Record<number, TypeKind>> = {
   [btf.BTF_KIND_FUNC_PROTO]: "function",
 };
 
+const qualifiers: Readonly<Record<number, string>> = {
+  [btf.BTF_KIND_CONST]: "const",
+  [btf.BTF_KIND_VOLATILE]: "volatile",
+};
+
 const sized: ReadonlySet<TypeKind> = new Set(["base", "struct", "union", "enum"]);
 
 export class BtfTypes implements TypeSource {
@@ -40,13 +45,14 @@ export class BtfTypes implements TypeSource {
   }
 
   #type(id: number): CType | undefined {
-    const kind = kinds[this.#btf.kindOf(id)];
+    const btfKind = this.#btf.kindOf(id);
+    const kind = kinds[btfKind];
     if (kind === undefined) return undefined;
     const known = this.#types.get(id);
     if (known) return known;
-    const isFloat = this.#btf.kindOf(id) === btf.BTF_KIND_FLOAT;
+    const name = qualifiers[btfKind] ?? (kind === "qualifier" ? "" : this.#btf.nameOf(id));
     const size = sized.has(kind) ? this.#btf.sizeOf(id) : undefined;
-    const type = new CType(this, id, kind, this.#btf.nameOf(id), size, isFloat);
+    const type = new CType(this, id, kind, name, size, btfKind === btf.BTF_KIND_FLOAT);
     this.#types.set(id, type);
     return type;
   }
