@@ -147,7 +147,7 @@ async function verify(report: BuildReport, target: TargetKernel, context: Comman
   try {
     return await verifyPatch(
       target,
-      { name: report.name, path: report.output, targets },
+      { name: report.name, path: report.output, targets, foreign: report.moduleFiles },
       { onProgress: context.onProgress, signal: context.signal },
     );
   } catch (error) {

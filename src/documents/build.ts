@@ -56,6 +56,9 @@ export const patchBuildDocument = documentOf<BuildReport & { trial?: PatchTrial 
         }),
       )
       .describe("sources of out-of-tree modules that were given"),
+    moduleFiles: z
+      .array(z.strictObject({ name: z.string(), path: z.string() }))
+      .describe("out-of-tree modules that it was held against: those patched, and those that these need"),
     notBuilt: z
       .array(z.string())
       .describe("sources that the patch touches and the kernel's configuration leaves out"),

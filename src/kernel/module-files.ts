@@ -49,6 +49,12 @@ export class ModuleFiles {
     return searched;
   }
 
+  /** Whether a file is one of the kernel's own modules, of the target's modules.order. */
+  isOwn(path: string): boolean {
+    const { modules } = this.#places;
+    return modules !== undefined && path.startsWith(join(modules, "kernel/"));
+  }
+
   async #search(name: string): Promise<KernelModuleFile | undefined> {
     this.#given ??= this.#readGiven();
     const given = (await this.#given).get(name);

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { resolve } from "node:path";
 import { RekernelError } from "../core/errors.ts";
 import { decompress } from "../formats/compression.ts";
 import { readInputFile } from "../kernel/input-file.ts";
@@ -20,23 +20,26 @@ export interface LoadableModule {
  * (both written by kbuild) say what there is, each module's own `depends=` says what it needs.
  *
  * @param folder lib/modules/RELEASE, holding kernel/ and modules.order
+ * @param foreign files of modules that are not the kernel's own, in place of its own of the same name
  * @throws RekernelError RK-LAB-MODULE (1) when a module is neither there nor built in
  */
 export async function modulesInLoadOrder(
   folder: string,
   names: readonly string[],
+  foreign: readonly { name: string; path: string }[] = [],
 ): Promise<LoadableModule[]> {
   const [modular, builtIn] = await Promise.all([
     listedModules(folder, "modules.order"),
     listedModules(folder, "modules.builtin"),
   ]);
+  for (const { name, path } of foreign) modular.set(name, path);
   const reads = new Map<string, ReturnType<typeof readModule>>();
   const ordered = new Map<string, LoadableModule>();
 
   const read = (name: string, path: string) => {
     let pending = reads.get(name);
     if (!pending) {
-      pending = readModule(join(folder, path));
+      pending = readModule(resolve(folder, path));
       reads.set(name, pending);
     }
     return pending;

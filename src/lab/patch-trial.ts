@@ -10,6 +10,8 @@ export interface PatchOnTrial {
   path: string;
   /** Kernel modules that it patches. */
   targets: readonly string[];
+  /** Files of those among them, and of what they need, that are not the kernel's own. */
+  foreign?: readonly { name: string; path: string }[] | undefined;
 }
 
 export interface PatchTrial {
@@ -36,7 +38,9 @@ export async function bootForTrial(
   for (const patch of patches) {
     files[`/m/${patch.name}.ko`] = patch.path;
     const modules =
-      kernel.modules === undefined ? [] : await modulesInLoadOrder(kernel.modules, patch.targets);
+      kernel.modules === undefined
+        ? []
+        : await modulesInLoadOrder(kernel.modules, patch.targets, patch.foreign);
     for (const { name, data } of modules) files[`/t/${name}.ko`] = data;
     files[`/m/${patch.name}.targets`] = Buffer.from(modules.map(({ name }) => `${name}\n`).join(""));
   }

@@ -24,7 +24,7 @@ import { glueSource } from "./glue.ts";
 import { withKlpRelocations } from "./klp-relocations.ts";
 import { linkModule } from "./link.ts";
 import { withModuleSources } from "./module-source.ts";
-import { foreignModules, inBuildFolders, moduleFilesOf } from "./out-of-tree.ts";
+import { inBuildFolders, moduleFilesOf } from "./out-of-tree.ts";
 import type { SourcePatch } from "./patch.ts";
 import { applyPatches, makePatchedTree } from "./patched-tree.ts";
 import { type ModulePlan, planModule } from "./plan.ts";
@@ -67,6 +67,8 @@ export interface BuildReport {
   units: { source: string; object: string; changed: number }[];
   /** Sources of out-of-tree modules that were given. */
   moduleSources: readonly { name: string; folder: string; sha256: string }[];
+  /** Files of out-of-tree modules that it was held against: those patched, and those that these need. */
+  moduleFiles: readonly { name: string; path: string }[];
   /** Sources that the patch touches and the target's configuration leaves out. */
   notBuilt: readonly string[];
   match: { identicalFunctions: number; comparedFunctions: number };
@@ -175,6 +177,7 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
     options.signal?.throwIfAborted();
     await writeFileAtomic(output, bytes);
 
+    const foreign = modules.foreign();
     const total = performance.now() - started;
     const treesMs = treesReady - started;
     return {
@@ -192,13 +195,14 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
         changed: unit.difference.changed.length,
       })),
       moduleSources: trees.modules.map(({ name, folder, sha256 }) => ({ name, folder, sha256 })),
+      moduleFiles: foreign,
       notBuilt,
       match: { identicalFunctions: plan.identicalFunctions, comparedFunctions: plan.comparedFunctions },
       audit,
       inlined: told.inlined,
       cautions: [...plan.cautions, ...told.cautions],
       warnings: linked.warnings,
-      inputs: await inputs(options, await foreignModules(units, trees, moduleFiles)),
+      inputs: await inputs(options, foreign),
       timesMs: {
         trees: treesMs,
         compile: compileMs,
@@ -299,9 +303,9 @@ function atLeast(release: string, major: number, minor: number): boolean {
 
 async function inputs(
   { patches, target }: BuildOptions,
-  modules: readonly string[],
+  modules: readonly { path: string }[],
 ): Promise<BuildReport["inputs"]> {
-  const files = [target.image, target.config, target.symvers, ...modules];
+  const files = [target.image, target.config, target.symvers, ...modules.map(({ path }) => path)];
   return [
     ...patches.map((patch) => ({ name: patch.name, sha256: patch.sha256 })),
     ...(await Promise.all(files.map(async (path) => ({ name: path, sha256: sha256(await readFile(path)) })))),

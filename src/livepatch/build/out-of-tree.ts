@@ -26,21 +26,6 @@ export function moduleFilesOf(
   });
 }
 
-/** Paths of the out-of-tree modules among the owners of these units. */
-export async function foreignModules(
-  units: readonly { source: string; owner: Unit["owner"] }[],
-  trees: KernelTrees,
-  files: ModuleFiles,
-): Promise<string[]> {
-  const paths = new Set<string>();
-  for (const { source, owner } of units)
-    if (owner.kind === "module" && moduleSourceOf(trees, source)) {
-      const file = await files.find(owner.name);
-      if (file) paths.add(file.path);
-    }
-  return [...paths];
-}
-
 /** The units, with those of out-of-tree modules told the folder in which the target's were built: it is in `__FILE__`. */
 export async function inBuildFolders(
   units: readonly Unit[],

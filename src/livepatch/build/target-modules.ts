@@ -46,6 +46,13 @@ export class TargetModules {
     return exports;
   }
 
+  /** Those opened that are not the kernel's own. */
+  foreign(): { name: string; path: string }[] {
+    return [...this.#opened]
+      .filter(([, { path }]) => !this.#files.isOwn(path))
+      .map(([name, { path }]) => ({ name, path }));
+  }
+
   /** Whether one module is always loaded when another is: it depends on it, directly or through others. */
   needs(module: string, other: string): boolean {
     const visited = new Set([module]);
