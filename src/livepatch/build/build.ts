@@ -34,6 +34,8 @@ import { vmlinuxCode } from "./target-code.ts";
 import { TargetModules } from "./target-modules.ts";
 import { prepareTrees } from "./trees.ts";
 import { withTypeFindings } from "./types/judge-units.ts";
+import { targetBtf } from "./types/target-btf.ts";
+import { tableEntrySizes } from "./types/target-types.ts";
 
 export interface BuildOptions extends WorkOptions {
   target: TargetKernel;
@@ -128,13 +130,20 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
       vmlinux: vmlinuxCode(image),
       exports,
       moduleNamed: (wanted) => modules.get(wanted),
+      entrySizes: image.btf && tableEntrySizes(image.btf),
       moduleNeeds: (module, other) => modules.needs(module, other),
     };
     const compared = await runStep(
       options,
       "difference",
       "Compare the objects with each other and with the target",
-      async () => withTypeFindings(await analyse(units, context, options), units, trees.pristine),
+      async () =>
+        withTypeFindings(
+          await analyse(units, context, options),
+          units,
+          trees.pristine,
+          targetBtf(image, modules),
+        ),
     );
     const carried = await carryAcrossUnits(
       compared,
