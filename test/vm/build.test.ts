@@ -61,7 +61,6 @@ describe("live patches from real fixes", () => {
   const names = [
     "new-function",
     "callbacks-two-files",
-    "tun-ownerless",
     "lbr-jump-label",
     "early-wx-warning",
     "locked-mount-warn",
@@ -77,26 +76,17 @@ describe("live patches from real fixes", () => {
   beforeAll(async () => {
     for (const name of names)
       reports.set(name, await build(name, await readFile(join(patches, `${name}.patch`), "utf8")));
-    execFileSync("gcc", [
-      "-static",
-      "-O2",
-      "-o",
-      join(folder, "tun-ownerless"),
-      join(import.meta.dirname, "triggers/tun-ownerless.c"),
-    ]);
     const files = Object.fromEntries(names.map((name) => [`/m/${name}.ko`, join(folder, `${name}.ko`)]));
     vm = await bootVm({
       kernel: target,
-      modules: ["tun"],
       files: {
         ...files,
-        "/m/tun-ownerless": join(folder, "tun-ownerless"),
         "/usr/local/bin/rekernel": Buffer.from(
           `#!/bin/sh\nexec ${join(import.meta.dirname, "../../bin/rekernel")} "$@"\n`,
         ),
       },
     });
-    await vm.run("chmod +x /usr/local/bin/rekernel /m/tun-ownerless");
+    await vm.run("chmod +x /usr/local/bin/rekernel");
   });
   afterAll(() => vm?.stop());
 
@@ -110,7 +100,6 @@ describe("live patches from real fixes", () => {
     expect(replaced).toEqual({
       "new-function": ["vmlinux:cmdline_proc_show"],
       "callbacks-two-files": ["vmlinux:cmdline_proc_show"],
-      "tun-ownerless": ["tun:__tun_chr_ioctl"],
       "lbr-jump-label": ["vmlinux:intel_pmu_lbr_filter"],
       "early-wx-warning": ["vmlinux:__change_page_attr_set_clr"],
       "locked-mount-warn": ["vmlinux:mark_mounts_for_expiry", "vmlinux:path_umount"],
@@ -173,15 +162,6 @@ describe("live patches from real fixes", () => {
       "before unpatching",
       "after unpatching",
     ]);
-  });
-
-  test("mend a module's defect, and give it back", async () => {
-    const trigger = async () => (await vm.run("/m/tun-ownerless")).exitCode;
-    expect(await trigger()).toBe(1);
-    await load("tun-ownerless");
-    expect(await trigger()).toBe(0);
-    await unload("tun-ownerless");
-    expect(await trigger()).toBe(1);
   });
 
   test("give the same bytes again", async () => {
