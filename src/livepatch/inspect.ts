@@ -78,7 +78,7 @@ interface Place {
  * their beginning): klp_func starts with `const char *old_name; void *new_func; unsigned long old_sympos`,
  * klp_object with `const char *name; struct klp_func *funcs`.
  */
-function patchedObjects(elf: ElfFile): PatchModule["objects"] {
+export function patchedObjects(elf: ElfFile): PatchModule["objects"] {
   const objects: PatchModule["objects"] = [];
   for (const section of elf.sections) {
     if (!/^\.data/.test(section.name)) continue;

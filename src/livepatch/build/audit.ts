@@ -11,6 +11,7 @@ import { type ElfFile, readElf } from "../../formats/elf/read.ts";
 import { parseModinfo } from "../../formats/modinfo.ts";
 import { readModversions } from "../../formats/modversions.ts";
 import { architectureOf } from "./arch/architecture.ts";
+import { auditTables, type PlannedModule } from "./audit-tables.ts";
 import type { TargetCode } from "./match.ts";
 import type { ExportedSymbol } from "./resolve.ts";
 
@@ -21,6 +22,7 @@ export interface AuditContext {
   exports: ReadonlyMap<string, ExportedSymbol>;
   /** vmlinux or a module of the target, by name. */
   code(object: string): TargetCode | undefined;
+  planned: PlannedModule;
 }
 
 export interface AuditSummary {
@@ -48,6 +50,7 @@ export function auditModule(bytes: Uint8Array, context: AuditContext): AuditSumm
   const importedSymbols = auditImports(elf, context, findings);
   const klpSymbols = auditKlpSymbols(elf, context, findings);
   const klpRelocations = auditRelocations(elf, findings);
+  findings.push(...auditTables(elf, context.planned));
   if (findings.length > 0)
     throw new RekernelError(
       "failed",

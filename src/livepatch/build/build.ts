@@ -181,6 +181,7 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
         stockModule: stock,
         exports,
         code: (object) => (object === "vmlinux" ? context.vmlinux : modules.get(object)),
+        planned: plan,
       }),
     );
     options.signal?.throwIfAborted();
