@@ -3,7 +3,7 @@ import { type Correlation, isContentOnly } from "./correlate.ts";
 import { type DataDifference, dataDifferences } from "./data-difference.ts";
 import { type Holder, HolderSearch, isKeeper, sourceName } from "./data-holders.ts";
 import type { Caution, Problem } from "./finding.ts";
-import { isBookkeeping, nameWithoutNumbers } from "./names.ts";
+import { isBookkeeping, isFunctionNameConstant, nameWithoutNumbers } from "./names.ts";
 import { isPieceTarget, type Piece, pieceBytes, type UnitObject } from "./object.ts";
 import { isInitData } from "./sections.ts";
 
@@ -81,7 +81,11 @@ function changedConstantLocals(
   sameContent: (original: Piece, patched: Piece) => boolean,
 ): [Piece, Piece][] {
   const isLocal = (piece: Piece) =>
-    piece.role === "readOnlyData" && piece.named && isContentOnly(piece) && !isBookkeeping(piece.name);
+    piece.role === "readOnlyData" &&
+    piece.named &&
+    isContentOnly(piece) &&
+    !isBookkeeping(piece.name) &&
+    !isFunctionNameConstant(piece.name);
   const groups = new Map<string, { before: Piece[]; after: Piece[] }>();
   for (const side of ["before", "after"] as const)
     for (const piece of (side === "before" ? original : patched).pieces.filter(isLocal)) {

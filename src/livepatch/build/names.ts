@@ -31,6 +31,11 @@ export function functionName(name: string): string {
   return name.replace(/\.(?:isra|constprop|part|cold|lto_priv|llvm|__uniq|localalias)(?:\.|$).*$/, "");
 }
 
+/** The compiler's constant with the name of a function: where it is a message's, only the message changes with it. */
+export function isFunctionNameConstant(name: string): boolean {
+  return /^__(?:func|FUNCTION|PRETTY_FUNCTION)__$/.test(variableName(name));
+}
+
 const bookkeepingNames =
   "__already_done|__warned|__print_once|__key|_rs|descriptor|__UNIQUE_ID_ddebug_?|___done|_entry|_entry_ptr|___once_key|_alloc_tag|______[fr]";
 /** gcc: `__key.12`; clang: `f.__key`, `f.__key.12`. */

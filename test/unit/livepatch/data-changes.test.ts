@@ -46,6 +46,17 @@ describe("read-only data that only functions of the unit read", () => {
     expect(difference.included).toContain("table");
   });
 
+  it("may be a function's name, which messages and debugging descriptors hold", () => {
+    const difference = compare(
+      "struct note { const char *function; };\nvoid log(const struct note *);\n" +
+        "static inline int old_name(int x) { static struct note descriptor = { __func__ }; log(&descriptor); return x; }\n" +
+        "int work(int x) { return old_name(x); }\n",
+      "static inline int old_name(int x) {",
+      "#define old_name newer_name\nstatic inline int old_name(int x) {",
+    );
+    expect(difference).toMatchObject({ problems: [], cautions: [] });
+  });
+
   it("may be walked through by a pointer", () => {
     const difference = compare(
       'static const int table[40] = {1, 2, 3, 4};\nint sum(int n) { int s = 0; for (const int *p = table; p < table + 40; p++) { if (*p == n) return s; s += *p * printk("%d", *p); } return s; }\n',
