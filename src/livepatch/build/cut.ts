@@ -73,7 +73,7 @@ function paddingSymbols(symbols: readonly ElfSymbol[]): (symbol: ElfSymbol) => b
 
 function cutData(cut: SectionToCut): Piece[] {
   const { section, role, pointed } = cut;
-  const groups = groupsOf(cut.symbols, section);
+  const groups = groupsOf(cut.symbols.filter(isMeaningful), section);
   const only = groups[0];
   // Of data that can be written only symbols tell where a variable ends, and copies of it would be of no use.
   if (role === "data") {
@@ -162,7 +162,8 @@ function groupsOf(symbols: readonly ElfSymbol[], section: ElfSection): Group[] {
     (a, b) =>
       Number(a.value - b.value) ||
       preference(a, section) - preference(b, section) ||
-      (a.name < b.name ? -1 : 1),
+      // Compilers and linkers write a function before its aliases.
+      a.index - b.index,
   );
   for (const symbol of sorted) {
     const start = Number(symbol.value);
@@ -192,6 +193,11 @@ function preference(symbol: ElfSymbol, section: ElfSection): number {
   );
 }
 
+/** Assembler-local labels (.LC0, .L12) are the compiler's scratch names. */
+function isMeaningful({ name }: ElfSymbol): boolean {
+  return name !== "" && !name.startsWith(".L");
+}
+
 function newPiece(
   { arch, section, role }: SectionToCut,
   start: number,
@@ -200,8 +206,7 @@ function newPiece(
   entry: number,
   shared: boolean,
 ): Piece {
-  // Assembler-local labels (.LC0, .L12) are the compiler's scratch names.
-  const meaningful = symbols.filter((symbol) => !symbol.name.startsWith(".L") && symbol.name !== "");
+  const meaningful = symbols.filter(isMeaningful);
   const name = meaningful[0]?.name;
   return {
     arch,

@@ -1,5 +1,11 @@
 import { spawnSync } from "node:child_process";
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { RekernelError } from "../../../src/core/errors.ts";
+import { R_X86_64_PC32, SHF_EXECINSTR, STT_SECTION } from "../../../src/formats/elf/constants.ts";
+import { toOutputObject } from "../../../src/formats/elf/edit.ts";
+import { readElf } from "../../../src/formats/elf/read.ts";
+import { type OutputSection, type OutputSymbol, writeElf } from "../../../src/formats/elf/write.ts";
 import { differenceOf } from "../../../src/livepatch/build/difference.ts";
 import { includedPieces } from "../../../src/livepatch/build/inclusion.ts";
 import {
@@ -201,6 +207,36 @@ const compilers = [
   { name: "clang", compiler: "clang-16", flags: [] },
 ].map((each) => ({ ...each, isInstalled: spawnSync(each.compiler, ["--version"]).status === 0 }));
 
+/** The same object as assemblers and linkers write it that leave section symbols out. */
+function withoutSectionSymbols(bytes: Uint8Array): Uint8Array {
+  const object = toOutputObject(readElf(bytes, "unit.o"));
+  const labels = new Map<OutputSection, OutputSymbol>();
+  const labelOf = (section: OutputSection): OutputSymbol => {
+    const known = labels.get(section);
+    if (known) return known;
+    const label = { name: `.L${labels.size}`, value: 0n, size: 0, bind: 0, type: 0, visibility: 0, section };
+    labels.set(section, label);
+    return label;
+  };
+  for (const { relocations, flags } of object.sections)
+    for (const relocation of relocations) {
+      const { section, type } = relocation.symbol;
+      if (type !== STT_SECTION || typeof section === "number") continue;
+      const isCode = (flags & SHF_EXECINSTR) !== 0;
+      const pointed = BigInt(relocation.addend + (isCode && relocation.type === R_X86_64_PC32 ? 4 : 0));
+      const named = object.symbols.find(
+        (symbol) =>
+          symbol.section === section &&
+          symbol.value <= pointed &&
+          pointed < symbol.value + BigInt(symbol.size),
+      );
+      relocation.symbol = named ?? labelOf(section);
+      relocation.addend -= Number(relocation.symbol.value);
+    }
+  object.symbols = [...labels.values(), ...object.symbols.filter(({ type }) => type !== STT_SECTION)];
+  return writeElf(object);
+}
+
 describe.each(compilers)(
   "objects without a section for each function: $name",
   ({ compiler, flags, isInstalled }) => {
@@ -235,5 +271,38 @@ describe.each(compilers)(
       expect(asJoined).toEqual(asSplit);
       expect(asSplit!.changed.length > 0).toBe(what !== "nothing");
     });
+
+    it.skipIf(!isInstalled).each([
+      ["split", split],
+      ["joined", joined],
+    ])("are the same by other names of the same places (%s)", (_what, sections) => {
+      const names = { original: "a.o", patched: "b.o" };
+      const original = read(whole, sections);
+      const renamed = withoutSectionSymbols(original);
+      expect(readElf(renamed, "b.o").symbols.some(({ type }) => type === STT_SECTION)).toBe(false);
+      expect(diffObjects(original, renamed, names)).toMatchObject({ verdict: "unchanged", reasons: [] });
+      for (const [, edit] of edits) {
+        const patched = read(edit(whole), sections);
+        const expected = diffObjects(original, patched, names);
+        expect(diffObjects(original, withoutSectionSymbols(patched), names)).toEqual(expected);
+      }
+    });
   },
 );
+
+it("ends in a verdict or a clear error for every mutation of an object with shared sections", () => {
+  const object = compileWith("gcc", ["-fno-function-sections", "-fno-data-sections"], whole);
+  const places = fc.array(fc.tuple(fc.nat(object.length - 1), fc.nat(255)), { minLength: 1, maxLength: 6 });
+  fc.assert(
+    fc.property(places, (changes) => {
+      const mutated = Uint8Array.from(object);
+      for (const [at, byte] of changes) mutated[at] = byte;
+      try {
+        diffObjects(object, mutated, { original: "a.o", patched: "b.o" });
+      } catch (error) {
+        if (!(error instanceof RekernelError)) throw error;
+      }
+    }),
+    { numRuns: 150 },
+  );
+});
