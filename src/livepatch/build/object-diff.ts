@@ -2,6 +2,7 @@
 import { STB_LOCAL } from "../../formats/elf/constants.ts";
 import { callbacksOf } from "./callbacks.ts";
 import { type Carried, carryThroughCallers, isHookable, notHookable } from "./carry.ts";
+import { changeCautions } from "./cautions/change-cautions.ts";
 import { type Difference, differenceOf } from "./difference.ts";
 import { directivesOf, withoutAccepted, withoutIgnored } from "./directives.ts";
 import type { Caution, Problem } from "./finding.ts";
@@ -79,7 +80,12 @@ export function diffObjects(
       ...difference.changed.map(({ patched: piece, reason }) => ({ name: piece.name, reason })),
       ...problems.map(({ code, message, hint, source }) => ({ code, reason: message, hint, source })),
     ],
-    cautions: [...kept.cautions, ...types.cautions, ...cautions],
+    cautions: [
+      ...kept.cautions,
+      ...types.cautions,
+      ...cautions,
+      ...changeCautions(difference, before, included, [...roots.keys()]),
+    ],
     included: included.map(({ piece, reason, tableEntries }) => {
       const tables: Record<string, number> = {};
       for (const { section } of tableEntries) tables[section.name] = (tables[section.name] ?? 0) + 1;

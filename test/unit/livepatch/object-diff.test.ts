@@ -51,6 +51,19 @@ describe("the difference of two objects by itself", () => {
     });
   });
 
+  it("cautions of what the author has to judge", () => {
+    const loop = source.replace(
+      "int check",
+      "int kthread_should_stop(void);\nint serve(void *data) { while (!kthread_should_stop()) limit++; return 0; }\nint check",
+    );
+    expect(diff(loop.replace("limit++", "limit--"), loop)).toMatchObject({
+      verdict: "patchable",
+      changed: ["serve"],
+      cautions: [{ code: "RK-CAUTION-NEVER-LEFT" }],
+    });
+    expect(diff(source.replace("x > 5", "x > 6")).cautions).toEqual([]);
+  });
+
   it("carries functions that ftrace cannot hook through their callers", () => {
     const untraced = source.replace(
       "static noinline",
