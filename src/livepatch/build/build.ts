@@ -251,7 +251,8 @@ async function analyse(
   return analysed;
 }
 
-function exportedSymbols(
+/** @throws RekernelError RK-SYMVERS-MISMATCH (4) */
+export function exportedSymbols(
   symvers: Awaited<ReturnType<typeof readSymvers>>,
   image: KernelImage,
 ): Map<string, ExportedSymbol> {
