@@ -106,7 +106,9 @@ function buildReportText(report: BuildReport, { style }: CommandContext): string
   return [
     `${style("green", report.output)} is a live patch for ${report.release}, ${report.sizeBytes} bytes.`,
     "",
-    `It replaces ${count(functions.length, "function")}, each byte for byte the kernel's own before:`,
+    functions.length === 0
+      ? "It replaces no function."
+      : `It replaces ${count(functions.length, "function")}, each byte for byte the kernel's own before:`,
     ...list,
     ...(added.length > 0 ? ["", "It brings along:", ...added] : []),
     "",
