@@ -36,7 +36,7 @@ function readAll(bytes: Uint8Array): void {
   info.carriersOf("weight");
   info.placeOf("sum");
   const again = readDebugInfo(bytes, "again.o")!;
-  findTypeChanges([{ original: info, patched: again, text: "" }]);
+  findTypeChanges([{ source: "unit.c", original: info, patched: again }]);
 }
 
 describe("DWARF", () => {

@@ -9,8 +9,8 @@ import { type TypeUse, usesOf } from "./uses.ts";
 
 /** A unit with the debug information of both its objects. */
 export interface UnitTypes {
-  /** Text of the unpatched source file, where it is at hand. */
-  text?: string | undefined;
+  /** Path of the source file. */
+  source: string;
   original: UnitDebugInfo;
   patched: UnitDebugInfo;
 }
@@ -26,12 +26,19 @@ interface ChangedType {
 /**
  * Compares the types that both objects of each unit know: by where their members lie and how large they are, not by
  * their text. A type that only the patched object has is no change.
+ *
+ * @param texts of the unpatched units, and of what defines their types, by path: see findTransient()
  */
-export function findTypeChanges(units: readonly UnitTypes[]): { problems: Problem[]; cautions: Caution[] } {
+export function findTypeChanges(
+  units: readonly UnitTypes[],
+  texts: ReadonlyMap<string, string> = new Map(),
+): { problems: Problem[]; cautions: Caution[] } {
   const changed = changedTypes(units);
+  const harmful = [...changed.values()].filter(({ change }) => change.severity === "changed");
   const transient = findTransient(
-    [...changed.values()].filter(({ change }) => change.severity === "changed").map(({ key }) => key),
+    new Map(harmful.map(({ key, before }) => [key, before.place])),
     units,
+    texts,
   );
   const problems: Problem[] = [];
   const cautions: Caution[] = [];

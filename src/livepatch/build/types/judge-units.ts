@@ -8,6 +8,7 @@ import type { Problem } from "../finding.ts";
 import { findTypeChanges, type UnitTypes } from "./changes.ts";
 import { readDebugInfo } from "./debug-info.ts";
 import { layoutMismatches } from "./target-types.ts";
+import { pathOf } from "./transient.ts";
 
 /**
  * Adds to the first unit that the patch changes what it does to types, over all its units: RK-TYPE-CHANGE where
@@ -30,13 +31,19 @@ export async function withTypeFindings(
   if (!first) return [...units];
   const known = new Map<CompiledUnit, UnitTypes | undefined>();
   const typesOf = async (some: readonly CompiledUnit[]): Promise<UnitTypes[]> => {
-    for (const unit of some) if (!known.has(unit)) known.set(unit, await readTypes(unit, tree));
+    for (const unit of some) if (!known.has(unit)) known.set(unit, await readTypes(unit));
     return some.flatMap((unit) => known.get(unit) ?? []);
   };
   const concerning = compiled.filter((_, i) => bringsSomething(units[i]!));
   let findings = findTypeChanges(await typesOf(concerning));
   // Units without any change in their code tell who uses a type as well.
-  if (findings.problems.length > 0) findings = findTypeChanges(await typesOf(compiled));
+  if (findings.problems.length > 0) {
+    const definitions = findings.problems.flatMap(({ source }) =>
+      source === undefined ? [] : pathOf(source),
+    );
+    const paths = new Set([...compiled.map(({ source }) => source), ...definitions]);
+    findings = findTypeChanges(await typesOf(compiled), await textsOf(paths, tree));
+  }
   const { cautions } = findings;
   const problems = [...findings.problems];
   for (const unit of concerning) {
@@ -63,9 +70,17 @@ function withProblems(difference: Difference, problems: readonly Problem[]): Dif
   return { ...difference, verdict: "refused", problems: [...problems, ...difference.problems] };
 }
 
-async function readTypes(unit: CompiledUnit, tree: string): Promise<UnitTypes | undefined> {
+async function readTypes(unit: CompiledUnit): Promise<UnitTypes | undefined> {
   const original = readDebugInfo(await readFile(unit.original), `${unit.source}, original`);
   const patched = readDebugInfo(await readFile(unit.patched), `${unit.source}, patched`);
-  const text = await readFile(join(tree, unit.source), "latin1").catch(() => undefined);
-  return original && patched && { original, patched, text };
+  return original && patched && { source: unit.source, original, patched };
+}
+
+async function textsOf(paths: Iterable<string>, tree: string): Promise<Map<string, string>> {
+  const texts = new Map<string, string>();
+  for (const path of paths) {
+    const text = await readFile(join(tree, path), "latin1").catch(() => undefined);
+    if (text !== undefined) texts.set(path, text);
+  }
+  return texts;
 }

@@ -15,5 +15,7 @@ export function objectTypeFindings(
 ): { problems: Problem[]; cautions: Caution[] } {
   const before = readDebugInfo(original, names.original);
   const after = before && readDebugInfo(patched, names.patched);
-  return after ? findTypeChanges([{ original: before, patched: after }]) : { problems: [], cautions: [] };
+  return after
+    ? findTypeChanges([{ source: names.original, original: before, patched: after }])
+    : { problems: [], cautions: [] };
 }

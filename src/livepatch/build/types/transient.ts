@@ -8,11 +8,19 @@ import { type TypeUse, usesOf } from "./uses.ts";
  * that know the layout are replaced together, and no task goes over to them while one of them is on its stack.
  *
  * A pointer in a local variable may come from anywhere (an allocation, a `void *` that another task or an interrupt is
- * handed), and a cast leaves no trace in the debug information: both exclude a type, as does a source that is not at hand.
+ * handed), and a cast leaves no trace in the debug information: both exclude a type.
+ *
+ * @param keys with the place of the definition
+ * @param texts of the units and of what defines the types, by path: without its text no type is taken for such a one
  */
-export function findTransient(keys: readonly string[], units: readonly UnitTypes[]): Set<string> {
+export function findTransient(
+  keys: ReadonlyMap<string, string | undefined>,
+  units: readonly UnitTypes[],
+  texts: ReadonlyMap<string, string>,
+): Set<string> {
   const transient = new Set<string>();
-  if (keys.length === 0 || units.some(({ text }) => text === undefined)) return transient;
+  const sources = units.map(({ source }) => texts.get(source));
+  if (keys.size === 0 || sources.includes(undefined)) return transient;
   const known = new Map<string, readonly TypeUse[]>();
   const uses = (key: string): readonly TypeUse[] => {
     const found =
@@ -25,7 +33,8 @@ export function findTransient(keys: readonly string[], units: readonly UnitTypes
   };
   const asked = new Set<string>();
   const onlyOnStacks = (key: string): boolean => {
-    if (!/^(struct|union) \w+$/.test(key) || units.some(({ text }) => isCast(key, text!))) return false;
+    if (!/^(struct|union) \w+$/.test(key) || [...texts.values()].some((text) => isCast(key, text)))
+      return false;
     asked.add(key);
     let locals = 0;
     for (const use of uses(key)) {
@@ -39,11 +48,17 @@ export function findTransient(keys: readonly string[], units: readonly UnitTypes
     }
     return locals > 0;
   };
-  for (const key of keys) {
+  for (const [key, place] of keys) {
+    if (place === undefined || !texts.has(pathOf(place))) continue;
     asked.clear();
     if (onlyOnStacks(key)) transient.add(key);
   }
   return transient;
+}
+
+/** Without the line. */
+export function pathOf(place: string): string {
+  return place.replace(/:\d+$/, "");
 }
 
 /** `(struct foo *)`, in any spelling. */

@@ -6,13 +6,16 @@ import { compileUnit, isInstalled } from "./compile-with-debug-info.ts";
 /** What a unit with `body` behind the types finds when they change. */
 function changes(before: string, after: string, body: string, bodyAfter = body, flags = ["-g"]) {
   const [original, patched] = [`${before}\n${body}`, `${after}\n${bodyAfter}`];
-  return findTypeChanges([
-    {
-      original: readDebugInfo(compileUnit(original, flags), "unit.o")!,
-      patched: readDebugInfo(compileUnit(patched, flags), "unit.o")!,
-      text: original,
-    },
-  ]);
+  return findTypeChanges(
+    [
+      {
+        source: "fs/unit.c",
+        original: readDebugInfo(compileUnit(original, flags), "unit.o")!,
+        patched: readDebugInfo(compileUnit(patched, flags), "unit.o")!,
+      },
+    ],
+    new Map([["fs/unit.c", original]]),
+  );
 }
 
 const use = `int use(struct object *p) { return p->a; }
@@ -297,7 +300,7 @@ struct array { char a[SIZE]; } array; struct scalar { number n; } scalar; struct
     const [a, b] = [plain, "struct object { int a; long b, d; char c; };"].map((text) =>
       readDebugInfo(compileUnit(`${text}\n${use}`, ["-g"], clang), "unit.o"),
     );
-    expect(findTypeChanges([{ original: a!, patched: b! }]).problems).toHaveLength(1);
+    expect(findTypeChanges([{ source: "fs/unit.c", original: a!, patched: b! }]).problems).toHaveLength(1);
   });
 
   it.each(["-gdwarf-2", "-gdwarf-3", "-gdwarf-4", "-gdwarf-4 -fdebug-types-section"])("in %s", (flags) => {
@@ -316,7 +319,11 @@ describe("a type in several units", () => {
     const larger = "struct object { int a; long b, d; char c; };";
     const bodies = [use, "int other(struct object *p) { return p->c; }"];
     const { problems } = findTypeChanges(
-      bodies.map((body) => ({ original: unit(plain, body), patched: unit(larger, body) })),
+      bodies.map((body) => ({
+        source: "fs/unit.c",
+        original: unit(plain, body),
+        patched: unit(larger, body),
+      })),
     );
     expect(problems).toHaveLength(1);
     expect(problems[0]!.message).toContain("Used in use (fs/unit.c:2); other (fs/unit.c:2).");
