@@ -9,12 +9,12 @@ import type { Caution } from "../finding.ts";
 import { isPieceTarget, type Piece, pieceBytes, type Reference, type UnitObject } from "../object.ts";
 
 /** Asked by the main loop of a kernel thread (kernel/kthread.c). */
-const asksWhetherToStop = /^kthread_(should_stop|should_park|should_stop_or_park|freezable_should_stop)$/;
+const asksWhetherToStop = /^kthread_should_(stop|park)$/;
 /** Starts a task in the function that is passed (kernel/kthread.c, kernel/fork.c, kernel/vhost_task.c, io_uring). */
 const startsTask =
   /^(kthread_create_on_node|kthread_create_on_cpu|kthread_run_on_cpu|kernel_thread|user_mode_thread|create_io_thread|vhost_task_create)$/;
-const sleeps =
-  /^(schedule|schedule_timeout(_\w+)?|schedule_hrtimeout(_\w+)?|io_schedule(_timeout)?|freezable_schedule(_\w+)?)$/;
+/** Until something else wakes the task. Sleeps of a given time end by themselves. */
+const sleeps = /^(io_)?schedule$/;
 
 /** A part of a function that code jumps back over. */
 interface Loop {
@@ -53,7 +53,7 @@ export function stackCautions(changed: readonly ChangedFunction[], original: Uni
 function mainLoop({ name }: Piece, why: string): Caution {
   return {
     code: "RK-CAUTION-NEVER-LEFT",
-    message: `${name} is the main loop of a task (${why}). While such a task runs, ${name} is on its stack, and the transition cannot finish.`,
+    message: `${name} stays on the stack of its task (${why}): the transition cannot finish while such a task runs.`,
     hint: "Fix the defect in the functions that the loop calls. If the thread can be stopped and started again (by removing a device, unmounting, …), do that while the transition waits.",
   };
 }
