@@ -67,6 +67,7 @@ describe("live patches from real fixes", () => {
     "signalfd-forced",
     "statmount-buffer",
     "umount-busy",
+    "caller-elsewhere",
   ];
 
   const load = async (name: string) => vm.run(["rekernel", "patch", "load", `/m/${name}.ko`, "--json"]);
@@ -106,6 +107,7 @@ describe("live patches from real fixes", () => {
       "signalfd-forced": ["vmlinux:signalfd_poll", "vmlinux:signalfd_read_iter"],
       "statmount-buffer": ["vmlinux:__x64_sys_statmount", "vmlinux:__ia32_sys_statmount"],
       "umount-busy": ["vmlinux:propagate_mount_busy"],
+      "caller-elsewhere": ["vmlinux:proc_pid_syscall"],
     });
     for (const { match, warnings } of reports.values()) {
       expect(match.identicalFunctions).toBe(match.comparedFunctions);
@@ -149,6 +151,18 @@ describe("live patches from real fixes", () => {
     expect(await vm.dmesg()).toContain("the command line was read");
     await unload("new-function");
     expect(await cmdline()).toBe(before);
+  });
+
+  test("replace the callers of a function that ftrace cannot hook, in another unit", async () => {
+    const sixthArgument = async () => (await vm.run("cut -d ' ' -f 7 /proc/self/syscall")).stdout.trim();
+    expect(reports.get("caller-elsewhere")!.functions).toMatchObject([
+      { source: "fs/proc/base.c", reason: "it calls task_current_syscall, which ftrace cannot hook" },
+    ]);
+    expect(await sixthArgument()).not.toBe("0x7e57");
+    await load("caller-elsewhere");
+    expect(await sixthArgument()).toBe("0x7e57");
+    await unload("caller-elsewhere");
+    expect(await sixthArgument()).not.toBe("0x7e57");
   });
 
   test("call the author's callbacks, and reach new functions across files", async () => {
