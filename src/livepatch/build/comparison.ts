@@ -1,7 +1,7 @@
 /** Whether two pieces of one unit's objects, one from each, are the same thing to a running kernel. */
 import type { Architecture } from "./arch/architecture.ts";
 import { type Correlation, isContentOnly } from "./correlate.ts";
-import { onlyLinesDiffer, sourceFileAt } from "./line-operands.ts";
+import { lineMoves, sourceFileAt, textWithoutLines } from "./line-operands.ts";
 import { movedCode, placeOf } from "./moved-code.ts";
 import { isBookkeeping, variableName } from "./names.ts";
 import {
@@ -18,6 +18,7 @@ import { isHintForObjtool } from "./sections.ts";
 export class Comparison {
   readonly #correlation: Correlation;
   readonly #equalContent = new Map<Piece, Map<Piece, boolean>>();
+  #timesMoved: ReadonlyMap<number, number> | undefined;
   /** Of functions whose instructions stand elsewhere than before, and are the same. */
   readonly #places = new Map<Piece, ReadonlyMap<number, number>>();
 
@@ -30,7 +31,7 @@ export class Comparison {
     // A function that shares its section has padding of its neighbours around it, which is not its own.
     const [bytesA, bytesB] = [pieceBytes(a), pieceBytes(b)];
     const isSameSize = bytesA.length === bytesB.length;
-    if (!isSameSize || (Buffer.compare(bytesA, bytesB) !== 0 && !onlyLinesDiffer(a, b))) {
+    if (!isSameSize || (Buffer.compare(bytesA, bytesB) !== 0 && !this.#onlyLinesDiffer(a, b))) {
       const moved = a.shared || b.shared ? movedCode(a, b) : undefined;
       if (!moved)
         return isSameSize
@@ -46,6 +47,23 @@ export class Comparison {
       return this.#tableDifference(a, b);
     }
     return this.#referenceDifference(a.references, b.references, a.arch) ?? this.#tableDifference(a, b);
+  }
+
+  /** Numbers that may be lines, and may be others, are lines where another one of the unit moves just as far. */
+  #onlyLinesDiffer(a: Piece, b: Piece): boolean {
+    const lines = lineMoves(a, b);
+    if (!lines) return false;
+    if (lines.isCertain) return true;
+    this.#timesMoved ??= this.#movesOfUnit();
+    return lines.moves.every((move) => (this.#timesMoved?.get(move) ?? 0) > 1);
+  }
+
+  #movesOfUnit(): Map<number, number> {
+    const times = new Map<number, number>();
+    for (const [a, b] of this.#correlation.patchedOf)
+      if (a.role === "code" && a.end - a.start === b.end - b.start)
+        for (const move of lineMoves(a, b)?.moves ?? []) times.set(move, (times.get(move) ?? 0) + 1);
+    return times;
   }
 
   /** Equal bytes that refer to equal things: how strings, tables and replacements are told apart. */
@@ -102,8 +120,11 @@ export class Comparison {
       return same ? undefined : `it refers to ${targetName(b)} instead of ${targetName(a)}`;
     }
     if (isContentOnly(a.piece) || isContentOnly(b.piece)) {
-      if (a.addend === b.addend && a.piece.role === b.piece.role && this.sameContent(a.piece, b.piece))
-        return undefined;
+      if (a.addend === b.addend && a.piece.role === b.piece.role) {
+        if (this.sameContent(a.piece, b.piece)) return undefined;
+        const text = a.piece.role === "readOnlyData" ? textWithoutLines(a.piece) : undefined;
+        if (text !== undefined && text === textWithoutLines(b.piece)) return undefined;
+      }
       return a.piece.role === "auxiliaryCode"
         ? "its alternative instructions differ"
         : `it reads other constants (${describe(a.piece)} becomes ${describe(b.piece)})`;

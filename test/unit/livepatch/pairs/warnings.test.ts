@@ -10,6 +10,9 @@ const once =
 const sleep =
   'int nap(int x) { might_sleep(); return x * 3; }\nint doze(int x) { might_sleep(); lockdep_rcu_suspicious(__FILE__, __LINE__, "why"); return x; }\n';
 const rtnl = "int link(int x) { ASSERT_RTNL(); return x * 3; }\n";
+const named = `int f(int x) { printk("%s:%d a", __func__, __LINE__); return x; }
+int g(int x) { printk("%s:%d b", __func__, __LINE__); return x; }
+`;
 const short =
   "int check(int x) { if (x < 0) WARN_SHORT(1); return x + 1; }\nint safe(int x) { if (x) WARN_SHORT(3); return x; }\n";
 const format =
@@ -104,6 +107,25 @@ testPairs("warnings and lines", [
     patched: "void op(const char *, int, int); int f(int x) { op(__FILE__, x, 501); return x; }\n",
     verdict: "patchable",
     changed: ["f"],
+  },
+  {
+    name: "lines behind the name of the function, which move together",
+    source: named,
+    patched: moved(named),
+    verdict: "unchanged",
+  },
+  {
+    name: "one number behind the name of the function is none",
+    source: 'int f(int x) { printk("%s: %d\\n", __func__, 100); return x; }\n',
+    patched: 'int f(int x) { printk("%s: %d\\n", __func__, 101); return x; }\n',
+    verdict: "patchable",
+    changed: ["f"],
+  },
+  {
+    name: "lines in texts, with one digit more",
+    source: `#line 98 "a/unit.c"\nint f(int x) { printk("field at " __FILE__ ":" str(__LINE__)); return x; }\n`,
+    patched: `#line 101 "a/unit.c"\nint f(int x) { printk("field at " __FILE__ ":" str(__LINE__)); return x; }\n`,
+    verdict: "unchanged",
   },
   {
     name: "another file's name",
