@@ -4,7 +4,6 @@ export const DW_TAG_enumeration_type = 0x04;
 export const DW_TAG_formal_parameter = 0x05;
 export const DW_TAG_member = 0x0d;
 export const DW_TAG_pointer_type = 0x0f;
-export const DW_TAG_compile_unit = 0x11;
 export const DW_TAG_structure_type = 0x13;
 export const DW_TAG_subroutine_type = 0x15;
 export const DW_TAG_typedef = 0x16;
@@ -107,7 +106,6 @@ export const DW_OP_plus_uconst = 0x23;
 export const DW_OP_addrx = 0xa1;
 export const DW_OP_GNU_addr_index = 0xfb;
 
-export const DW_ATE_boolean = 0x02;
 export const DW_ATE_float = 0x04;
 
 export const DW_LNCT_path = 0x1;

@@ -147,8 +147,8 @@ export class DwarfInfo {
   }
 
   /**
-   * The fixed place of a variable, or of a function's first instruction; placeSection() and placeOffset() take it
-   * apart. Undefined for what lies on the stack or was optimised away.
+   * The fixed place of a variable, or of a function's first instruction, as encodePlace() writes it. Undefined for
+   * what lies on the stack or was optimised away.
    */
   placeOf(entry: Entry): number | undefined {
     const place = present(this.#entries.columns.places[entry]!);

@@ -35,9 +35,8 @@ const absoluteRelocations: Readonly<Record<number, Readonly<Record<number, 4 | 8
 
 /**
  * A debug section's content; type units have sections of their own of the same name, which are put one behind the
- * other. An 8-byte field that refers to code or data holds afterwards, as the encoded place of {@link placeSection} and
- * {@link placeOffset}, which section that is in and where in it: all sections of a relocatable object begin at 0, so
- * that an address alone would not tell.
+ * other. An 8-byte field that refers to code or data holds afterwards, as {@link encodePlace} writes it, which section
+ * that is in and where in it: all sections of a relocatable object begin at 0, so that an address alone would not tell.
  *
  * @throws RekernelError RK-BAD-DWARF, RK-BAD-ELF (1)
  */
@@ -85,15 +84,7 @@ function withRelocations(
   return bytes;
 }
 
-/** Index of the section that an encoded place lies in; 0 for one that is not in this object. */
-export function placeSection(place: number): number {
-  return Math.floor(place / 2 ** 32);
-}
-
-export function placeOffset(place: number): number {
-  return place % 2 ** 32;
-}
-
+/** A place in a section of a relocatable object as one number. Section 0: it is not in this object. */
 export function encodePlace(section: number, offset: number): number {
   return section * 2 ** 32 + offset;
 }
