@@ -160,7 +160,7 @@ class DataJudge {
   }
 
   #judgeReadOnly(before: Piece, after: Piece): void {
-    const holders = this.#holdersThroughTables(before, new Set());
+    const holders = this.#holdersThroughTables(before, new Set(), 0);
     const differences = this.#differences(before, after);
     const hasCode = [before, after].some((piece) => piece.references.some(({ target }) => isCode(target)));
     const keeping = holders.filter((holder) => keeps(holder, hasCode));
@@ -188,12 +188,13 @@ class DataJudge {
   }
 
   /** Holders of a datum, and of the read-only tables that hold it and can be carried along themselves. */
-  #holdersThroughTables(data: Piece, seen: Set<Piece>): Holder[] {
+  #holdersThroughTables(data: Piece, seen: Set<Piece>, depth: number): Holder[] {
     if (seen.has(data)) return [];
     seen.add(data);
     return this.#search.holdersOf(data).flatMap((holder) => {
-      if (holder.kind !== "data" || storageOf(holder.piece) !== "readOnly") return [holder];
-      const further = this.#holdersThroughTables(holder.piece, seen);
+      if (holder.kind !== "data" || storageOf(holder.piece) !== "readOnly" || depth > maxTables)
+        return [holder];
+      const further = this.#holdersThroughTables(holder.piece, seen, depth + 1);
       return further.some((other) => keeps(other, true)) ? [holder] : further;
     });
   }
@@ -272,6 +273,9 @@ class DataJudge {
     });
   }
 }
+
+/** Tables that hold tables: deeper than any that people write. */
+const maxTables = 32;
 
 function sizeOf(piece: Piece): number {
   return piece.end - piece.start;

@@ -24,13 +24,14 @@ export function dataDifferences(before: Piece, after: Piece, fieldAt?: FieldAt):
     const [a, b] = [targetText(referencesBefore.get(offset)), targetText(referencesAfter.get(offset))];
     if (a !== b) differences.push({ offset, before: shortened(a), after: shortened(b), isAddress: true });
   }
-  const covered = (offset: number) =>
-    [...referencesBefore.keys(), ...referencesAfter.keys()].some((at) => offset >= at && offset < at + 8);
   const [bytesBefore, bytesAfter] = [contentOf(before), contentOf(after)];
   const width = wordSize(before, after);
   const end = Math.min(bytesBefore.length, bytesAfter.length);
-  for (let at = 0; at < end; at++) {
-    if (bytesBefore[at] === bytesAfter[at] || covered(at)) continue;
+  const covered = new Uint8Array(end);
+  for (const offset of [...referencesBefore.keys(), ...referencesAfter.keys()])
+    covered.fill(1, Math.min(offset, end), Math.min(offset + 8, end));
+  for (let at = 0; at < end && differences.length < maxDifferences; at++) {
+    if (bytesBefore[at] === bytesAfter[at] || covered[at]) continue;
     const field = fieldAt?.(at);
     const isSane = field !== undefined && field.offset >= 0 && field.offset <= at && field.sizeBytes <= 8;
     const start = isSane ? field.offset : at - (at % width);
@@ -47,6 +48,9 @@ function contentOf(piece: Piece): Buffer {
   const bytes = pieceBytes(piece);
   return bytes.length > 0 ? Buffer.from(bytes) : Buffer.alloc(Math.min(piece.end - piece.start, maxZeros));
 }
+
+/** More than anybody reads; keeps a large table that changes altogether from being spelt out. */
+const maxDifferences = 1000;
 
 /** What is compared of data without content of its own, which may be as large as its section says. */
 const maxZeros = 1 << 20;

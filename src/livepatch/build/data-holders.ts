@@ -51,7 +51,8 @@ export function sourceName(piece: Piece): string {
 export class HolderSearch {
   readonly #object: UnitObject;
   #referrers: Map<Piece, { from: Piece; reference: Reference }[]> | undefined;
-  readonly #following = new Set<string>();
+  /** By function and source of the address; empty while it is being followed, so that circles end. */
+  readonly #followed = new Map<string, Holder[]>();
 
   constructor(object: UnitObject) {
     this.#object = object;
@@ -87,19 +88,19 @@ export class HolderSearch {
 
   #inFunction(piece: Piece, source: AddressSource, depth = 0): Holder[] {
     const key = `${piece.section.index} ${piece.start} ${JSON.stringify(source)}`;
-    if (this.#following.has(key)) return [];
-    this.#following.add(key);
-    try {
-      const fields = new Map(piece.references.map((reference) => [reference.offset, reference]));
-      const uses = piece.arch.addressUses(pieceBytes(piece), source, {
-        entry: piece.entry,
-        targetAt: (field) => targetName(fields.get(field)),
-      });
-      if (!uses) return [{ kind: "code", function: piece }];
-      return uses.flatMap((use) => this.#holdersBy(use, piece, fields, depth));
-    } finally {
-      this.#following.delete(key);
-    }
+    const known = this.#followed.get(key);
+    if (known) return known;
+    this.#followed.set(key, []);
+    const fields = new Map(piece.references.map((reference) => [reference.offset, reference]));
+    const uses = piece.arch.addressUses(pieceBytes(piece), source, {
+      entry: piece.entry,
+      targetAt: (field) => targetName(fields.get(field)),
+    });
+    const holders: Holder[] = uses
+      ? distinct(uses.flatMap((use) => this.#holdersBy(use, piece, fields, depth)))
+      : [{ kind: "code", function: piece }];
+    this.#followed.set(key, holders);
+    return holders;
   }
 
   /** A static function hands what it returns to the functions that call it, and to nobody else. */

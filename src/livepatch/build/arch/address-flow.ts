@@ -31,8 +31,8 @@ const argumentRegisters = [rdi, rsi, rdx, rcx, r8, r9] as const;
 const callerSaved = maskOf(rax, rcx, rdx, rsi, rdi, r8, r9, r10, r11);
 
 /**
- * Follows the address through registers along every path. Registers that were used to read through count no longer as
- * arguments of the calls that come after, for compilers leave such addresses behind.
+ * Follows the address through registers along every path. Registers that were read through or stored count no longer as
+ * arguments of the calls that come after, nor as results: compilers leave such addresses behind.
  *
  * @returns undefined where the code cannot be followed
  */
@@ -199,8 +199,8 @@ class Flow {
     this.#reach(next, state);
   }
 
-  #return({ fresh, used }: State): void {
-    if ((fresh | used) & maskOf(rax)) this.#add({ kind: "returned" });
+  #return({ fresh }: State): void {
+    if (fresh & maskOf(rax)) this.#add({ kind: "returned" });
   }
 
   #branchDistance(field: number, size: 1 | 4): number {
@@ -218,11 +218,18 @@ class Flow {
       if (value) state.fresh |= maskOf(register);
       else state.fresh &= ~maskOf(register);
     };
+    const spend = (register: number) => {
+      state.fresh &= ~maskOf(register);
+      state.used |= maskOf(register);
+    };
     const readThrough = (register: number | undefined) => {
-      if (!holds(register)) return;
+      if (register === undefined || !holds(register)) return;
       this.#add({ kind: "reads" });
-      state.fresh &= ~maskOf(register!);
-      state.used |= maskOf(register!);
+      spend(register);
+    };
+    const store = (register: number) => {
+      this.#store(base, at, instruction);
+      spend(register);
     };
     if (instruction.isLea) {
       set(reg, holds(base) || holds(index));
@@ -236,7 +243,7 @@ class Flow {
       if (opcode >= 0x40 && opcode <= 0x4f) {
         if (holds(rm)) set(reg, true);
       } else if (opcode === 0xb1 || opcode === 0xc1) {
-        if (holds(reg) && rm === undefined) this.#store(base, at, instruction);
+        if (holds(reg) && rm === undefined) store(reg);
       } else if (opcode >= 0x90 && opcode <= 0x9f) {
         if (rm !== undefined) set(rm, false);
       } else if (opcode === 0xaf || opcode === 0xb6 || opcode === 0xb7 || opcode === 0xbe || opcode === 0xbf)
@@ -246,7 +253,7 @@ class Flow {
     switch (opcode) {
       case 0x89:
         if (rm !== undefined) set(rm, wide && holds(reg));
-        else if (wide && holds(reg)) this.#store(base, at, instruction);
+        else if (wide && holds(reg)) store(reg);
         return;
       case 0x8b:
         set(reg, wide && holds(rm));
