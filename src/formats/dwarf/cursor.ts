@@ -2,7 +2,7 @@ import type { RekernelError } from "../../core/errors.ts";
 import { cString } from "../bytes.ts";
 
 /** Longer than names and paths are; keeps entries that all point into one long string from exhausting memory. */
-const maxStringBytes = 4096;
+export const maxStringBytes = 4096;
 
 /** NUL-terminated string at `offset`, cut off where it is impossibly long. */
 export function boundedString(bytes: Uint8Array, offset: number): string {

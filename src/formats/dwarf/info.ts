@@ -1,7 +1,8 @@
 /** The entries of .debug_info and .debug_types of an object, DWARF 2 to 5. */
+import { latin1 } from "../bytes.ts";
 import type { ElfFile } from "../elf/read.ts";
 import { absent, type Entry, EntryColumns, flagDeclaration, flagExternal } from "./columns.ts";
-import { boundedString } from "./cursor.ts";
+import { maxStringBytes } from "./cursor.ts";
 import { lineFiles } from "./line-files.ts";
 import { firstRange } from "./ranges.ts";
 import { badDwarf, debugSection } from "./sections.ts";
@@ -20,7 +21,7 @@ export class DwarfInfo {
   readonly #elf: ElfFile;
   readonly #context: UnitContext;
   readonly #entries: EntryColumns;
-  readonly #texts: readonly { start: number; bytes: Uint8Array }[];
+  readonly #texts: readonly { start: number; bytes: Uint8Array; text?: string }[];
   readonly #names = new Map<number, string>();
   readonly #files = new Map<number, readonly (string | undefined)[]>();
 
@@ -205,8 +206,12 @@ export class DwarfInfo {
     if (at === absent) return "";
     let text = this.#names.get(at);
     if (text === undefined) {
-      const { start, bytes } = this.#texts.find((candidate) => at >= candidate.start)!;
-      text = boundedString(bytes, at - start);
+      const source = this.#texts.find((candidate) => at >= candidate.start)!;
+      // As one text: thousands of names are cut out of it.
+      source.text ??= latin1(source.bytes);
+      const from = at - source.start;
+      const end = source.text.indexOf("\0", from);
+      text = source.text.slice(from, Math.min(end < 0 ? source.text.length : end, from + maxStringBytes));
       this.#names.set(at, text);
     }
     return text;
