@@ -100,20 +100,19 @@ export function patchedObjects(elf: ElfFile): PatchModule["objects"] {
         newSizeBytes: target.sizeBytes,
       };
     };
+    const starts = [...pointers.keys()].filter((at) => functionAt(at)).sort((a, b) => a - b);
+    const stride = Math.min(...starts.slice(1).map((start, index) => start - starts[index]!));
+    const tables = new Set([...pointers.values()].flatMap((to) => (to.section === section ? to.offset : [])));
     for (const [offset, pointer] of [...pointers].sort(([a], [b]) => a - b)) {
       // A pointer to the first klp_func of a table, preceded by a name or by nothing, is a klp_object.
       if (pointer.section !== section || !functionAt(pointer.offset) || pointer.offset === offset) continue;
       const name = pointers.get(offset - 8);
-      const starts = [...pointers.keys()]
-        .filter((at) => at >= pointer.offset && functionAt(at))
-        .sort((a, b) => a - b);
-      const stride = (starts[1] ?? 0) - (starts[0] ?? 0);
       const functions = [];
-      for (let at = pointer.offset; ; at += stride) {
+      // Where every table has one function only, the stride is longer than a klp_func, and leads to another table.
+      for (let at = pointer.offset; at === pointer.offset || !tables.has(at); at += stride) {
         const found = functionAt(at);
         if (!found) break;
         functions.push(found);
-        if (stride <= 0) break;
       }
       const isNamed = name && !name.isFunction && /^\.rodata/.test(name.section.name);
       objects.push({ object: isNamed ? cString(name.section.data, name.offset) : "vmlinux", functions });

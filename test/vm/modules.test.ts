@@ -51,7 +51,11 @@ async function build(name: string, edits: Edits, more: Partial<BuildOptions> = {
 const inMain: Edits = {
   "main.c": [
     ["return value * 3;", "return value * 5;"],
-    ["\tWARN_ON(value < 0);\n", "\tWARN_ON(value < 0);\n\tWARN_ON(value == 1000);\n\tvalue += 1000;\n"],
+    [
+      "\tWARN_ON(value < 0);\n",
+      "\tWARN_ON(value < 0);\n\tWARN_ON(value == 1000);\n\tvalue += 1000;\n\tgadget_core_register(NULL);\n\tgadget_core_register(gadget_open);\n",
+    ],
+    ["static noinline int with_bug", "static int gadget_open(int mode);\n\nstatic noinline int with_bug"],
     ['\tpr_debug("value %d\\n", value);\n', '\tvalue += 1000;\n\tpr_debug("value %d\\n", value);\n'],
     ["\tsmp_mb();\n", "\tsmp_mb();\n\tvalue += 1000;\n"],
     [
@@ -228,6 +232,10 @@ describe("one live patch for vmlinux, modules of the kernel, and modules that ar
       scaled: 9,
     });
     expect(await shown("gadget_core")).toEqual({ scale: 21 });
+    // Now with a module that is loaded already, whose symbols the kernel counts in another table.
+    await run("rekernel patch load /m/everything.ko");
+    expect(await shown("gadget")).toMatchObject({ limit: 150, factor: 35 });
+    await run(`rekernel patch unload ${report.name}`);
     expect(await vm.dmesg()).not.toMatch(/WARNING:|BUG:|Oops:|Call Trace:|livepatch: .*(fail|not found)/);
   });
 });

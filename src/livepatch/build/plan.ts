@@ -5,6 +5,7 @@ import { type AnalysedUnit, type PlanContext, withMatch } from "./analysis.ts";
 import { patchVariable } from "./author-header.ts";
 import { bindUnit } from "./bind.ts";
 import { changeCautions } from "./cautions/change-cautions.ts";
+import { reloadCautions } from "./cautions/module-reload.ts";
 import { withAnswers } from "./directives.ts";
 import type { Caution, Problem } from "./finding.ts";
 import type { GlueObject } from "./glue.ts";
@@ -202,6 +203,10 @@ export function planModule(analysed: readonly AnalysedUnit[], context: PlanConte
           inUnit(unit.source, each),
         );
       }),
+      ...reloadCautions(
+        names.bindings.values(),
+        context.vmlinux.symbolsNamed("clear_relocate_add").length > 0,
+      ),
     ],
     identicalFunctions: compared.filter(({ status }) => status === "identical").length,
     comparedFunctions: compared.length,

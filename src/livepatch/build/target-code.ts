@@ -1,5 +1,5 @@
 /** The two kinds of target code that functions are matched against: vmlinux, and a module's file. */
-import { SHN_LORESERVE, SHN_UNDEF, STB_LOCAL, STT_SECTION } from "../../formats/elf/constants.ts";
+import { SHF_ALLOC, SHN_LORESERVE, SHN_UNDEF, STB_LOCAL, STT_SECTION } from "../../formats/elf/constants.ts";
 import type { ElfFile, ElfRelocation, ElfSymbol } from "../../formats/elf/read.ts";
 import type { KernelImage, KernelSymbol } from "../../kernel/image.ts";
 import type { RelocationKind } from "./arch/architecture.ts";
@@ -39,25 +39,57 @@ export function moduleLocation(section: number, offset: bigint): bigint {
   return (BigInt(section) << offsetBits) + offset;
 }
 
+/**
+ * By which position livepatch finds each symbol of a module, where it does. While the module is being loaded it counts
+ * in the file's whole symbol table, afterwards without what was only for __init and what is not in memory
+ * (kernel/module/kallsyms.c, is_core_symbol); a position must mean the same in both.
+ */
+function modulePositions(elf: ElfFile): Map<ElfSymbol, number> {
+  const byName = new Map<string, ElfSymbol[]>();
+  for (const symbol of elf.symbols) {
+    if (symbol.shndx === SHN_UNDEF || symbol.name === "") continue;
+    const same = byName.get(symbol.name);
+    if (same) same.push(symbol);
+    else byName.set(symbol.name, [symbol]);
+  }
+  const stays = ({ shndx }: ElfSymbol): boolean => {
+    const section = shndx < SHN_LORESERVE ? elf.sections[shndx] : undefined;
+    return section !== undefined && (section.flags & SHF_ALLOC) !== 0 && !section.name.startsWith(".init");
+  };
+  const positions = new Map<ElfSymbol, number>();
+  for (const all of byName.values()) {
+    if (all.length === 1) {
+      positions.set(all[0]!, 0);
+      continue;
+    }
+    let later = 0;
+    for (const [index, symbol] of all.entries())
+      if (!stays(symbol) || index === later++) positions.set(symbol, index + 1);
+  }
+  return positions;
+}
+
 /** A module's file: relocatable, so that a place is a section and an offset. */
 export function moduleCode(elf: ElfFile, name: string): TargetCode {
   const byName = new Map<string, TargetSymbol[]>();
   const byLocation = new Map<bigint, TargetSymbol[]>();
+  const positions = modulePositions(elf);
   for (const symbol of elf.symbols) {
     if (!isPlaced(symbol) || symbol.type === STT_SECTION || symbol.name === "") continue;
+    const sympos = positions.get(symbol);
+    // livepatch could not tell it from another at all times.
+    if (sympos === undefined) continue;
     const same = byName.get(symbol.name) ?? [];
     const entry: TargetSymbol = {
       name: symbol.name,
       location: moduleLocation(symbol.shndx, symbol.value),
-      sympos: 0,
+      sympos,
       isGlobal: symbol.bind !== STB_LOCAL,
     };
     same.push(entry);
     byName.set(symbol.name, same);
     byLocation.set(entry.location, [...(byLocation.get(entry.location) ?? []), entry]);
   }
-  for (const same of byName.values())
-    if (same.length > 1) for (const [index, symbol] of same.entries()) symbol.sympos = index + 1;
 
   const relocations = new Map<number, Map<number, ElfRelocation>>();
   const relocationAt = (shndx: number, offset: number): ElfRelocation | undefined => {

@@ -314,7 +314,11 @@ function checkSeries(release: string, version: string): void {
  * The prepared tree must be configured as the target: against the build's own autoconf.h where it is known, else
  * nothing that the given configuration says may have changed.
  */
-export async function checkConfiguration(target: TargetKernel, config: string, source: string): Promise<void> {
+export async function checkConfiguration(
+  target: TargetKernel,
+  config: string,
+  source: string,
+): Promise<void> {
   const different: string[] = [];
   if (target.autoconf !== undefined) {
     const wanted = (await readFile(target.autoconf, "utf8")).split("\n");
