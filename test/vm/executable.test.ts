@@ -51,6 +51,15 @@ test("runs on a machine that has neither Node nor libatomic", async () => {
   expect(JSON.parse(status.stdout)).toMatchObject({ running: vm.release(), supported: true, loaded: false });
 });
 
+test("explains its refusals there", async () => {
+  expect(await vm.run("rekernel explain RK-DATA-CHANGE")).toMatchObject({
+    exitCode: 0,
+    stdout: expect.stringMatching(/^RK-DATA-CHANGE\n[^]*\nWhat to do\n/),
+    stderr: "",
+  });
+  expect((await vm.run("rekernel explain RK-DISK-FULL")).stdout).toContain("XDG_CACHE_HOME");
+});
+
 test("makes its system calls there", async () => {
   const before = (await vm.run("cat /proc/cmdline")).stdout;
   expect((await vm.run("rekernel patch load /m/cmdline.ko")).exitCode).toBe(0);

@@ -22,7 +22,7 @@ export type Holder =
 
 /** Functions that are done with what they are given when they return. */
 const readers =
-  /^_*(mem(cpy|move|cmp|chr|scan|dup)|k(mem|str)n?dup(_const|_array)?|kmemdup_noprof|str\w+|match_(string|token)|sysfs_(match_string|streq|emit)|s?n?printf|scnprintf|printk|dev_(printk|err|warn|info)|dynamic_\w+|print_hex_dump\w*|seq_(printf|puts|write)|copy_to_user|copy_from_kernel\w*|crc\w+|sort|bsearch|bitmap_\w+|find_\w*bit|hweight\w*|fortify_panic)$/;
+  /^_*(mem(cpy|move|cmp|chr|scan|dup)|k(mem|str)n?dup(_const|_array)?|kmemdup_noprof|str\w+|match_(string|token)|sysfs_(match_string|streq|emit)|s?n?printf|scnprintf|printk|dev_(printk|err|warn|info)|dynamic_\w+|print_hex_dump\w*|seq_(printf|puts|write)|copy_to_user|copy_from_kernel\w*|crc\w+|sort|bsearch|bitmap_\w+|find_\w*bit|hweight\w*|fortify_panic|trace_print_\w+|dmi_check_system|raw_(spin|read|write)_\w+|mutex_\w+|stack_chk_fail)$/;
 
 export function isReader(callee: string | undefined): boolean {
   return callee !== undefined && readers.test(callee);
