@@ -19,7 +19,7 @@ const examples = await Promise.all(
   pages.map(async (name) => {
     const text = await readFile(join(pagesFolder, name), "utf8");
     const [patch, printed] = ["diff", "text"].map(
-      (language) => new RegExp(`\`\`\`${language}\n([^]*?)\`\`\``).exec(text)?.[1],
+      (language) => new RegExp(`\`\`\`${language}\n([\\s\\S]*?)\`\`\``).exec(text)?.[1],
     );
     return { code: basename(name, ".md"), patch, printed };
   }),
