@@ -6,6 +6,7 @@ import type { Caution, Problem } from "./finding.ts";
 import { isBookkeeping, isFunctionNameConstant, nameWithoutNumbers } from "./names.ts";
 import { isPieceTarget, type Piece, pieceBytes, type UnitObject } from "./object.ts";
 import { isInitData } from "./sections.ts";
+import { staticDefaultChange, staticKeysOf } from "./static-defaults.ts";
 
 export { isBookkeeping };
 
@@ -122,8 +123,10 @@ class DataJudge {
   readonly findings: DataFindings = { problems: [], cautions: [] };
   readonly #search: HolderSearch;
   readonly #names: DataNames | undefined;
+  readonly #keys: ReadonlySet<Piece>;
 
   constructor(original: UnitObject, names: DataNames | undefined) {
+    this.#keys = staticKeysOf(original);
     this.#search = new HolderSearch(original);
     this.#names = names;
   }
@@ -140,7 +143,16 @@ class DataJudge {
   #judgeLive(before: Piece, after: Piece, storage: Storage): void {
     const change = this.#describeChange(before, after);
     const name = sourceName(before);
-    if (storage === "init")
+    const differences = this.#differences(before, after);
+    const type = this.#names?.typeOf(before.name);
+    const fixed = staticDefaultChange(before, after, {
+      type,
+      keys: this.#keys,
+      target: differences[0]?.after,
+    });
+    if (fixed)
+      this.#refuse(before, "RK-DATA-CHANGE", `${change}. ${fixed.reason}.`, fixed.hint, fixed.canAccept);
+    else if (storage === "init")
       this.#refuse(
         before,
         "RK-INIT-CHANGE",
@@ -154,7 +166,7 @@ class DataJudge {
         before,
         "RK-DATA-CHANGE",
         `${change}. The running kernel holds it already (${before.section.name}), and what it holds by now may differ from what it started with.`,
-        liveDataHint(name, storage, before, this.#differences(before, after)),
+        liveDataHint(name, storage, before, differences),
         sizeOf(before) === sizeOf(after),
       );
   }
@@ -261,7 +273,7 @@ class DataJudge {
     return place === undefined ? "" : ` (${place})`;
   }
 
-  /** @param canAccept false where the patched code may reach behind the kernel's copy: nobody can vouch for that */
+  /** @param canAccept false where patched code may reach behind the kernel's copy, or run wrong: nobody can vouch for that */
   #refuse(before: Piece, code: string, message: string, hint: string, canAccept = true): void {
     this.findings.problems.push({
       code,
