@@ -26,14 +26,15 @@ import { linkModule } from "./link.ts";
 import { withModuleSources } from "./module-source.ts";
 import { inBuildFolders, moduleFilesOf } from "./out-of-tree.ts";
 import type { SourcePatch } from "./patch.ts";
-import { applyPatches, makePatchedTree } from "./patched-tree.ts";
+import { applyPatches, makePatchedTree, type TouchedFile } from "./patched-tree.ts";
 import { type ModulePlan, planModule } from "./plan.ts";
 import { unitsOfPatch } from "./reach.ts";
 import type { ExportedSymbol } from "./resolve.ts";
 import { vmlinuxCode } from "./target-code.ts";
 import { TargetModules } from "./target-modules.ts";
-import { prepareTrees } from "./trees.ts";
+import { type KernelTrees, prepareTrees } from "./trees.ts";
 import { withTypeFindings } from "./types/judge-units.ts";
+import { withMembersPlaced } from "./types/place-members.ts";
 import { targetBtf } from "./types/target-btf.ts";
 import { tableEntrySizes } from "./types/target-types.ts";
 
@@ -107,8 +108,32 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
     ...options,
     make: options.moduleMake,
   });
-  const treesReady = performance.now();
+  const treesMs = performance.now() - started;
   const touched = await applyPatches(trees, options.patches);
+  const build = { options, name, output, started, treesMs, imagePending, symversPending, trees };
+  return buildTouched(build, touched);
+}
+
+/** What a build has once its sources are prepared. */
+interface PreparedBuild {
+  options: BuildOptions;
+  name: string;
+  output: string;
+  started: number;
+  treesMs: number;
+  imagePending: Promise<KernelImage>;
+  symversPending: ReturnType<typeof readSymvers>;
+  trees: KernelTrees;
+}
+
+/** @param earlier cautions about how `touched` came to differ from what the patches make */
+async function buildTouched(
+  build: PreparedBuild,
+  touched: readonly TouchedFile[],
+  earlier: readonly Caution[] = [],
+): Promise<BuildReport> {
+  const { options, name, output, started, treesMs, imagePending, symversPending, trees } = build;
+  const { target } = options;
   const compileStarted = performance.now();
   const reached = await unitsOfPatch(trees, touched, options);
   const moduleFiles = moduleFilesOf(target, trees, options.moduleFiles);
@@ -133,7 +158,7 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
       entrySizes: image.btf && tableEntrySizes(image.btf),
       moduleNeeds: (module, other) => modules.needs(module, other),
     };
-    const compared = await runStep(
+    const { units: compared, placements } = await runStep(
       options,
       "difference",
       "Compare the objects with each other and with the target",
@@ -145,6 +170,11 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
           targetBtf(image, modules),
         ),
     );
+    const placed =
+      earlier.length === 0 && placements && areOnlyProblems(compared)
+        ? withMembersPlaced(touched, placements)
+        : undefined;
+    if (placed) return await buildTouched(build, placed.touched, placed.cautions);
     const carried = await carryAcrossUnits(
       compared,
       callerSources({ trees, target, image, modules, context, units }, options),
@@ -189,7 +219,6 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
 
     const foreign = modules.foreign();
     const total = performance.now() - started;
-    const treesMs = treesReady - started;
     return {
       name,
       release: target.release,
@@ -210,7 +239,7 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
       match: { identicalFunctions: plan.identicalFunctions, comparedFunctions: plan.comparedFunctions },
       audit,
       inlined: told.inlined,
-      cautions: [...plan.cautions, ...told.cautions],
+      cautions: [...earlier, ...plan.cautions, ...told.cautions],
       warnings: linked.warnings,
       inputs: await inputs(options, foreign),
       timesMs: {
@@ -224,6 +253,16 @@ export async function buildLivePatch(options: BuildOptions): Promise<BuildReport
   } finally {
     await tree.remove();
   }
+}
+
+/** Whether nothing but changed layouts is in the way, which the author does not vouch for. */
+function areOnlyProblems(units: readonly AnalysedUnit[]): boolean {
+  const isLayout = ({ code }: { code: string }) => code === "RK-TYPE-CHANGE";
+  return units.every(
+    ({ difference, directives }) =>
+      difference.problems.every(isLayout) &&
+      !directives.some((directive) => directive.kind === "accept" && isLayout(directive)),
+  );
 }
 
 function nothingBuilt(target: TargetKernel, sources: readonly string[]): RekernelError {

@@ -46,10 +46,11 @@ function shadow(key: string, field: Field): string {
   return `a shadow variable to its objects: ${declaration} = klp_shadow_get_or_alloc(${owner}, ID, sizeof(${describeType(type)}), GFP_KERNEL, NULL, NULL), freed with klp_shadow_free() where the object is.`;
 }
 
-interface Placement {
+export interface Placement {
   field: Field;
-  /** The declaration of the member in front. */
+  /** The declaration of the member in front, and its name. */
   behind: string;
+  behindName: string;
   /** Bytes of the gap. */
   free: number;
 }
@@ -68,9 +69,11 @@ export function placeInGaps(before: CType, added: readonly Field[]): Placement[]
       .filter(({ start, end }) => Math.ceil(start / alignment) * alignment + field.bitSize <= end)
       .sort((a, b) => Math.abs(a.start - field.bitOffset) - Math.abs(b.start - field.bitOffset))[0];
     if (!gap) return undefined;
-    placements.push({ field, behind: gap.behind, free: Math.floor(gap.end / 8) - Math.ceil(gap.start / 8) });
+    const { behind, behindName } = gap;
+    placements.push({ field, behind, behindName, free: Math.floor(gap.end / 8) - Math.ceil(gap.start / 8) });
     gap.start = Math.ceil(gap.start / alignment) * alignment + field.bitSize;
     gap.behind = describeMember(field.name, field.type);
+    gap.behindName = field.name;
   }
   return placements;
 }
@@ -80,6 +83,7 @@ interface Gap {
   start: number;
   end: number;
   behind: string;
+  behindName: string;
 }
 
 function gapsOf(type: CType): Gap[] {
@@ -89,7 +93,12 @@ function gapsOf(type: CType): Gap[] {
   let last: Member | undefined;
   const close = (at: number) => {
     if (last && at > covered && last.name !== "")
-      gaps.push({ start: covered, end: at, behind: describeMember(last.name, last.type, last.bitSize) });
+      gaps.push({
+        start: covered,
+        end: at,
+        behind: describeMember(last.name, last.type, last.bitSize),
+        behindName: last.name,
+      });
   };
   for (const member of members) {
     close(member.bitOffset);

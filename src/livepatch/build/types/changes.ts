@@ -1,8 +1,9 @@
 /** Types that a patch changes, over all its units: what can be carried, what the author has to judge, what is refused. */
 import type { Caution, Problem } from "../finding.ts";
-import { adviceFor } from "./advice.ts";
+import { adviceFor, placeInGaps } from "./advice.ts";
 import { type TypeChange, TypeComparison } from "./compare.ts";
 import type { UnitDebugInfo } from "./debug-info.ts";
+import type { MemberPlacement } from "./member-placement.ts";
 import type { CType } from "./model.ts";
 import { findTransient } from "./transient.ts";
 import { type TypeUse, usesOf } from "./uses.ts";
@@ -23,6 +24,13 @@ interface ChangedType {
   uses: TypeUse[];
 }
 
+export interface TypeFindings {
+  problems: Problem[];
+  cautions: Caution[];
+  /** Where new members can be declared instead, so that no problem is left. */
+  placements?: MemberPlacement[] | undefined;
+}
+
 /**
  * Compares the types that both objects of each unit know: by where their members lie and how large they are, not by
  * their text. A type that only the patched object has is no change.
@@ -32,7 +40,7 @@ interface ChangedType {
 export function findTypeChanges(
   units: readonly UnitTypes[],
   texts: ReadonlyMap<string, string> = new Map(),
-): { problems: Problem[]; cautions: Caution[] } {
+): TypeFindings {
   const changed = changedTypes(units);
   const harmful = [...changed.values()].filter(({ change }) => change.severity === "changed");
   const transient = findTransient(
@@ -42,6 +50,7 @@ export function findTypeChanges(
   );
   const problems: Problem[] = [];
   const cautions: Caution[] = [];
+  const refusedTypes: ChangedType[] = [];
   const causes = new Set(
     [...changed.values()].filter(({ change }) => !change.onlyMoved).map(({ key }) => key),
   );
@@ -49,9 +58,26 @@ export function findTypeChanges(
     if (type.change.severity === "compatible") cautions.push(compatible(type));
     else if (transient.has(type.key)) cautions.push(onStacksOnly(type));
     // A structure that only grows with one within it is told as a use of that one.
-    else if (!type.change.onlyMoved || causes.size === 0) problems.push(refused(type));
+    else if (!type.change.onlyMoved || causes.size === 0) refusedTypes.push(type);
   }
-  return { problems, cautions };
+  problems.push(...refusedTypes.map(refused));
+  const placements = refusedTypes.map(placementsOf);
+  const placeable = placements.length > 0 && placements.every((found) => found !== undefined);
+  return { problems, cautions, placements: placeable ? placements.flat() : undefined };
+}
+
+/**
+ * Only for structures that others point to or hold: one that is a variable somewhere may be initialised by the order
+ * of its members.
+ */
+function placementsOf({ key, before, change, uses }: ChangedType): MemberPlacement[] | undefined {
+  if (!change.onlyAdded || uses.some(({ kind, pointers }) => kind !== "member" && pointers === 0))
+    return undefined;
+  return placeInGaps(before, change.added)?.map(({ field, behindName }) => ({
+    structure: key,
+    member: field.name,
+    behind: behindName,
+  }));
 }
 
 function changedTypes(units: readonly UnitTypes[]): Map<string, ChangedType> {

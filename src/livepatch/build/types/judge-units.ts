@@ -7,6 +7,7 @@ import type { Difference } from "../difference.ts";
 import type { Problem } from "../finding.ts";
 import { findTypeChanges, type UnitTypes } from "./changes.ts";
 import { readDebugInfo } from "./debug-info.ts";
+import type { MemberPlacement } from "./member-placement.ts";
 import { layoutMismatches } from "./target-types.ts";
 import { pathOf } from "./transient.ts";
 
@@ -14,6 +15,8 @@ import { pathOf } from "./transient.ts";
  * Adds to the first unit that the patch changes what it does to types, over all its units: RK-TYPE-CHANGE where
  * objects of the running kernel are laid out otherwise, cautions where they are not and it may matter all the same. And
  * RK-SOURCE-MISMATCH where the unpatched units lay out types otherwise than the target says by its BTF.
+ *
+ * `placements`: where the patch's new members could be declared instead, so that every RK-TYPE-CHANGE is gone.
  *
  * @param compiled the same units in the same order
  * @param tree the unpatched source
@@ -25,10 +28,10 @@ export async function withTypeFindings(
   compiled: readonly CompiledUnit[],
   tree: string,
   btfOf: (unit: CompiledUnit) => Promise<Btf | undefined> = async () => undefined,
-): Promise<AnalysedUnit[]> {
+): Promise<{ units: AnalysedUnit[]; placements: MemberPlacement[] | undefined }> {
   const concerned = units.findIndex(bringsSomething);
   const first = units[concerned];
-  if (!first) return [...units];
+  if (!first) return { units: [...units], placements: undefined };
   const known = new Map<CompiledUnit, UnitTypes | undefined>();
   const typesOf = async (some: readonly CompiledUnit[]): Promise<UnitTypes[]> => {
     for (const unit of some) if (!known.has(unit)) known.set(unit, await readTypes(unit));
@@ -44,21 +47,21 @@ export async function withTypeFindings(
     const paths = new Set([...compiled.map(({ source }) => source), ...definitions]);
     findings = findTypeChanges(await typesOf(compiled), await textsOf(paths, tree));
   }
-  const { cautions } = findings;
+  const { cautions, placements } = findings;
   const problems = [...findings.problems];
   for (const unit of concerning) {
     const btf = await btfOf(unit);
     const types = known.get(unit);
     if (btf && types) problems.unshift(...layoutMismatches(unit.source, types.original, btf));
   }
-  if (problems.length === 0 && cautions.length === 0) return [...units];
+  if (problems.length === 0 && cautions.length === 0) return { units: [...units], placements };
   const judged: AnalysedUnit = {
     ...first,
     plain: withProblems(first.plain, problems),
     difference: withProblems(first.difference, problems),
     cautions: [...first.cautions, ...cautions],
   };
-  return units.map((unit) => (unit === first ? judged : unit));
+  return { units: units.map((unit) => (unit === first ? judged : unit)), placements };
 }
 
 function bringsSomething(unit: AnalysedUnit): boolean {

@@ -295,6 +295,14 @@ struct array { char a[SIZE]; } array; struct scalar { number n; } scalar; struct
     expect(callback!.hint).toContain("one itself lies in the running kernel: a pre_patch callback");
   });
 
+  it("tell where new members can be declared, unless a variable may be initialised by their order", () => {
+    const grown = "struct object { int a; long b; int new; _Bool c; };";
+    const before = "struct object { int a; long b; _Bool c; };";
+    const placement = { structure: "struct object", member: "new", behind: "c" };
+    expect(changes(before, grown, use).placements).toEqual([placement]);
+    expect(changes(before, grown, `${use} struct object one = { 1, 2, 3 };`).placements).toBeUndefined();
+  });
+
   const clang = ["clang", "clang-19", "clang-16", "clang-14"].find(isInstalled);
   it.skipIf(clang === undefined)("as clang describes them", () => {
     const [a, b] = [plain, "struct object { int a; long b, d; char c; };"].map((text) =>
