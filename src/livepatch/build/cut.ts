@@ -186,6 +186,8 @@ function groupsOf(symbols: readonly ElfSymbol[], section: ElfSection): Group[] {
 function preference(symbol: ElfSymbol, section: ElfSection): number {
   const isAlias = !section.name.endsWith(`.${symbol.name}`);
   return (
+    // An empty structure (a lock class without lockdep) lies where something else does.
+    (symbol.size === 0 ? 16 : 0) +
     (isAlias ? 8 : 0) +
     (symbol.bind === STB_LOCAL ? 2 : 0) +
     (symbol.bind === STB_WEAK ? 1 : 0) +
