@@ -144,6 +144,7 @@ function isPlaced(symbol: ElfSymbol): boolean {
 
 function readField(bytes: Uint8Array, kind: RelocationKind): bigint {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (kind.sizeBytes === 1) return BigInt(kind.signed ? view.getInt8(0) : view.getUint8(0));
   if (kind.sizeBytes === 8) return kind.signed ? view.getBigInt64(0, true) : view.getBigUint64(0, true);
   return BigInt(kind.signed ? view.getInt32(0, true) : view.getUint32(0, true));
 }
