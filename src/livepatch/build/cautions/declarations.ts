@@ -56,7 +56,7 @@ const kinds: readonly {
   },
 ];
 
-const declaration = /^[ \t]*([A-Za-z_]\w*)[ \t]*\(([^;{}]*?)\)[ \t]*;?[ \t]*$/gm;
+const declaration = /^[ \t]*([A-Za-z_]\w*)[ \t]*\(([^;{}]{0,2000}?)\)[ \t]*;?[ \t]*$/gm;
 
 /**
  * @param before text of a C file, and the text with the patch

@@ -59,8 +59,9 @@ function sourceFunctions(text: string): Map<string, string> {
 
 /** The function that begins with this text; undefined for a type or an initialiser. */
 function definedName(head: string): string | undefined {
-  if (/=\s*$/.test(head) || !head.includes("(")) return undefined;
-  for (const [, name = ""] of head.matchAll(/([A-Za-z_]\w*)\s*\(/g)) if (!attribute.test(name)) return name;
+  if (head.trimEnd().endsWith("=")) return undefined;
+  for (const [, name = ""] of head.matchAll(/\b([A-Za-z_]\w{0,255})\s{0,99}\(/g))
+    if (!attribute.test(name)) return name;
   return undefined;
 }
 

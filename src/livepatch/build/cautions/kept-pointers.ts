@@ -2,7 +2,7 @@
  * Addresses of functions that exist only in the live patch. Whoever keeps one (a timer, a work item, a notifier, a table
  * of operations that an open file refers to) has it still when the module is gone. Pure.
  */
-import { type AddressUse, addressUses } from "../arch/address-flow.ts";
+import type { AddressUse } from "../arch/address-flow.ts";
 import type { Difference } from "../difference.ts";
 import type { Caution } from "../finding.ts";
 import type { IncludedPiece } from "../inclusion.ts";
@@ -50,7 +50,7 @@ function keeperOf(piece: Piece, reference: Reference): string | undefined {
     const target = targets.get(field);
     return target && (isPieceTarget(target) ? target.piece.name : target.symbol);
   };
-  const uses = addressUses(
+  const uses = piece.arch.addressUses(
     piece.section.data.subarray(piece.start, piece.end),
     { field: reference.offset },
     { entry: piece.entry, targetAt },

@@ -3,7 +3,6 @@
  * functions is on its stack (klp_check_stack() in kernel/livepatch/transition.c): one that sleeps in such a function
  * keeps the transition from finishing. Pure.
  */
-import { addressUses } from "../arch/address-flow.ts";
 import { type ChangedFunction, coldParent } from "../difference.ts";
 import type { Caution } from "../finding.ts";
 import { isPieceTarget, type Piece, pieceBytes, type Reference, type UnitObject } from "../object.ts";
@@ -80,7 +79,7 @@ function starterOf(piece: Piece, original: UnitObject): string | undefined {
     if (![...targets.values()].some((reference) => startsTask.test(nameOf(reference)))) continue;
     for (const reference of other.references) {
       if (reference.branch || !isPieceTarget(reference.target) || reference.target.piece !== piece) continue;
-      const uses = addressUses(
+      const uses = other.arch.addressUses(
         pieceBytes(other),
         { field: reference.offset },
         {

@@ -1,6 +1,8 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { RekernelError } from "../../../../src/core/errors.ts";
 import { SHN_UNDEF, STT_FUNC, STT_OBJECT } from "../../../../src/formats/elf/constants.ts";
-import type { ElfFile } from "../../../../src/formats/elf/read.ts";
+import { type ElfFile, readElf } from "../../../../src/formats/elf/read.ts";
 import {
   referencesInImage,
   type SearchedImage,
@@ -130,5 +132,21 @@ describe("what leads to a function in a module's file", () => {
     expect(references.every(({ to }) => to === 42n)).toBe(true);
     expect(summary(references.filter(({ how }) => how === "call"))).toEqual(["call uses"]);
     expect(references.some(({ how, from }) => how === "address" && from?.name === "takes")).toBe(true);
+  });
+
+  it("are looked for in damaged files without harm", () => {
+    const { bytes } = elf;
+    const damage = fc.array(fc.tuple(fc.nat(bytes.length - 1), fc.nat(255)), { minLength: 1, maxLength: 20 });
+    fc.assert(
+      fc.property(damage, (changes) => {
+        const damaged = Uint8Array.from(bytes);
+        for (const [at, value] of changes) damaged[at] = value;
+        try {
+          referencesInModule(readElf(damaged, "damaged"), [{ location }, { symbol: "printk", to: 1n }]);
+        } catch (error) {
+          expect(error).toBeInstanceOf(RekernelError);
+        }
+      }),
+    );
   });
 });

@@ -1,4 +1,6 @@
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { declarationCautions } from "../../../../src/livepatch/build/cautions/declarations.ts";
 import {
   changedSourceFunctions,
   withInlineReasons,
@@ -44,6 +46,49 @@ describe("functions whose text a patch changes", () => {
 
   it("are new ones as well", () => {
     expect(changed("int apart", "int fresh(void)\n{\n\treturn 1;\n}\nint apart")).toEqual(["fresh"]);
+  });
+});
+
+describe("any text", () => {
+  const parts = [
+    "int f(int x)",
+    "\n{",
+    "\n}",
+    "{",
+    "}",
+    ";",
+    "=",
+    "(",
+    ")",
+    "/*",
+    "*/",
+    "//",
+    "\n",
+    '"',
+    "'",
+    "#if",
+    "\\",
+    "aa",
+    " ",
+  ];
+  const text = fc.array(fc.constantFrom(...parts), { maxLength: 200 }).map((list) => list.join(""));
+
+  it("is taken, and is the same as itself", () => {
+    fc.assert(
+      fc.property(text, text, (a, b) => {
+        expect(changedSourceFunctions(a, a).size).toBe(0);
+        for (const name of changedSourceFunctions(a, b)) expect(name).toMatch(/^[A-Za-z_]\w*$/);
+        expect(declarationCautions("a.c", a, a)).toEqual([]);
+      }),
+    );
+  });
+
+  it("is read in time that grows with its length", () => {
+    const long = ["a".repeat(200_000), "a(".repeat(100_000), "a(\n".repeat(50_000), "=  ".repeat(50_000)];
+    for (const one of long) {
+      expect(changedSourceFunctions(one, one).size).toBe(0);
+      expect(declarationCautions("a.c", one, one)).toEqual([]);
+    }
   });
 });
 
