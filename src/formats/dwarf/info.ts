@@ -148,6 +148,31 @@ export class DwarfInfo {
   }
 
   /**
+   * Whether an entry of another object says the same in its own attributes: tag, name, size, position, constants. What
+   * it refers to and where it is declared is left aside.
+   */
+  saysTheSame(entry: Entry, other: DwarfInfo, otherEntry: Entry): boolean {
+    const [a, b] = [this.#entries.columns, other.#entries.columns];
+    return (
+      a.tags[entry] === b.tags[otherEntry] &&
+      a.flags[entry] === b.flags[otherEntry] &&
+      a.sizes[entry] === b.sizes[otherEntry] &&
+      a.positions[entry] === b.positions[otherEntry] &&
+      a.bitSizes[entry] === b.bitSizes[otherEntry] &&
+      // Numbers that are missing are NaN.
+      Object.is(a.constants[entry], b.constants[otherEntry]) &&
+      this.#entries.wideConstants.get(entry) === other.#entries.wideConstants.get(otherEntry) &&
+      this.#entries.oldBitOffsets.get(entry) === other.#entries.oldBitOffsets.get(otherEntry) &&
+      this.nameOf(entry) === other.nameOf(otherEntry)
+    );
+  }
+
+  /** Whether types lie in units of their own, known by signatures. */
+  get hasTypeUnits(): boolean {
+    return this.#entries.typeUnits.size > 0;
+  }
+
+  /**
    * The fixed place of a variable, or of a function's first instruction, as encodePlace() writes it. Undefined for
    * what lies on the stack or was optimised away.
    */

@@ -5,6 +5,7 @@ import { type TypeChange, TypeComparison } from "./compare.ts";
 import type { UnitDebugInfo } from "./debug-info.ts";
 import type { MemberPlacement } from "./member-placement.ts";
 import type { CType } from "./model.ts";
+import { describeTheSameTypes } from "./same-types.ts";
 import { findTransient } from "./transient.ts";
 import { type TypeUse, usesOf } from "./uses.ts";
 
@@ -83,6 +84,7 @@ function placementsOf({ key, before, change, uses }: ChangedType): MemberPlaceme
 function changedTypes(units: readonly UnitTypes[]): Map<string, ChangedType> {
   const changed = new Map<string, ChangedType>();
   for (const { original, patched } of units) {
+    if (describeTheSameTypes(original.types.dwarf, patched.types.dwarf)) continue;
     const comparison = new TypeComparison();
     const now = patched.types.definitions;
     for (const [key, definitions] of original.types.definitions) {
