@@ -32,7 +32,7 @@ export async function modulesInLoadOrder(
     listedModules(folder, "modules.order"),
     listedModules(folder, "modules.builtin"),
   ]);
-  for (const { name, path } of foreign) modular.set(name, path);
+  for (const { name, path } of foreign) modular.set(name, resolve(path));
   const reads = new Map<string, ReturnType<typeof readModule>>();
   const ordered = new Map<string, LoadableModule>();
 
