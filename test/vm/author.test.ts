@@ -112,7 +112,7 @@ beforeAll(async () => {
   await sh("chmod +x /usr/local/bin/rekernel /m/author /m/tun-ownerless");
 });
 afterAll(async () => {
-  const log = await vm?.dmesg().catch(() => "");
+  const log = (await vm?.dmesg().catch(() => "")) ?? "";
   await vm?.stop();
   await rm(folder, { recursive: true, force: true });
   expect(log).not.toMatch(/WARNING:|BUG:|Oops:|Call Trace:|klp_shadow/);
