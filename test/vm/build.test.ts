@@ -68,6 +68,7 @@ describe("live patches from real fixes", () => {
     "statmount-buffer",
     "umount-busy",
     "caller-elsewhere",
+    "shared-section",
   ];
 
   const load = async (name: string) => vm.run(["rekernel", "patch", "load", `/m/${name}.ko`, "--json"]);
@@ -108,6 +109,7 @@ describe("live patches from real fixes", () => {
       "statmount-buffer": ["vmlinux:__x64_sys_statmount", "vmlinux:__ia32_sys_statmount"],
       "umount-busy": ["vmlinux:propagate_mount_busy"],
       "caller-elsewhere": ["vmlinux:proc_pid_syscall"],
+      "shared-section": ["vmlinux:up"],
     });
     for (const { match, warnings } of reports.values()) {
       expect(match.identicalFunctions).toBe(match.comparedFunctions);
@@ -164,6 +166,18 @@ describe("live patches from real fixes", () => {
     expect(await sixthArgument()).toBe("0x7e57");
     await unload("caller-elsewhere");
     expect(await sixthArgument()).not.toBe("0x7e57");
+  });
+
+  test("replace a function that shares its section with those that it calls", async () => {
+    const released = async () => [...(await vm.dmesg()).matchAll(/semaphore: released/g)].length;
+    expect(reports.get("shared-section")!.included).toContainEqual(
+      expect.objectContaining({ name: "note_release", kind: "function", reason: "new, needed by up" }),
+    );
+    const before = await released();
+    await load("shared-section");
+    // Each message of the kernel's takes and releases the semaphore of the consoles; the patch tells of the first time.
+    expect(await released()).toBe(before + 1);
+    await unload("shared-section");
   });
 
   test("call the author's callbacks, and reach new functions across files", async () => {
