@@ -306,3 +306,17 @@ it("ends in a verdict or a clear error for every mutation of an object with shar
     { numRuns: 150 },
   );
 });
+
+it("says so when an object is for a processor that it does not know", () => {
+  const bytes = compileBytes(source);
+  // e_machine: s390x, arm64, ppc64.
+  for (const machine of [22, 183, 21]) {
+    new DataView(bytes.buffer, bytes.byteOffset).setUint16(18, machine, true);
+    expect(() => readUnitObject(bytes, "other.o")).toThrow(
+      expect.objectContaining({
+        code: "RK-BAD-OBJECT",
+        message: expect.stringContaining("for another architecture"),
+      }),
+    );
+  }
+});
