@@ -8,8 +8,6 @@ import { isPieceTarget, type Piece, pieceBytes, type UnitObject } from "./object
 import { isInitData } from "./sections.ts";
 import { staticDefaultChange, staticKeysOf } from "./static-defaults.ts";
 
-export { isBookkeeping };
-
 export interface DataFindings {
   problems: Problem[];
   cautions: Caution[];

@@ -1,9 +1,9 @@
 /** Decides how each outside reference of the module is bound: by the module loader, or by livepatch. */
 
-import { isBookkeeping } from "./data-changes.ts";
 import type { Problem } from "./finding.ts";
 import type { Destination } from "./inclusion.ts";
 import type { FieldTarget, TargetCode, TargetSymbol, UnitMatch } from "./match.ts";
+import { isBookkeeping } from "./names.ts";
 import type { Piece, TableEntry } from "./object.ts";
 
 /** An exported symbol: a plain undefined symbol with a CRC. */

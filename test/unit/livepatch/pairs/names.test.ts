@@ -62,6 +62,18 @@ testPairs("functions in parts and by other names", [
     new: ["inner"],
   },
   {
+    name: "a cold part by gcc 8, which numbers it",
+    ...swap(
+      `int slow(int x) __asm__("work.isra.0.cold.7");\nnoinline int slow(int x) { printk("slow %d", x); return x * 5; }
+int work(int x) __asm__("work.isra.0");\nint work(int x) { return unlikely(x == 77) ? slow(x) : x * 2; }\n`,
+      "x * 5",
+      "x * 6",
+    ),
+    verdict: "patchable",
+    changed: ["work.isra.0"],
+    brings: ["work.isra.0.cold.7"],
+  },
+  {
     name: ".isra: its body changes",
     ...swap(isra, "a * 3", "a * 5"),
     only: "gcc",
@@ -109,7 +121,7 @@ ${isra.slice(isra.indexOf("\n") + 1)}`,
     name: ".part: its body changes",
     ...swap(part, "x * 7", "x * 9"),
     only: "gcc",
-    sinceGcc: 11,
+    since: 11,
     verdict: "patchable",
     changed: ["enter.part.0"],
   },

@@ -4,6 +4,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { R_X86_64_PC32, R_X86_64_PLT32, SHT_RELA } from "../../../../src/formats/elf/constants.ts";
+import { readElf } from "../../../../src/formats/elf/read.ts";
 import { diffObjects, type ObjectDiff } from "../../../../src/livepatch/build/object-diff.ts";
 import { macros } from "./macros.ts";
 
@@ -26,8 +28,8 @@ export interface Pair {
   flags?: string[];
   /** Where the compilers make different code of it. */
   only?: "gcc" | "clang";
-  /** The oldest gcc that makes this code of it. */
-  sinceGcc?: number;
+  /** The oldest compiler that makes this code of it. */
+  since?: number;
 }
 
 interface Compiler {
@@ -82,6 +84,16 @@ function installed(): Compiler[] {
   return [...found.values()];
 }
 
+/** Calls as binutils before 2.31 wrote them. */
+function withPlainCalls(bytes: Uint8Array): Uint8Array {
+  const plain = Buffer.from(bytes);
+  for (const section of readElf(bytes, "object").sections)
+    if (section.type === SHT_RELA)
+      for (let at = section.offset; at < section.offset + section.size; at += 24)
+        if (plain.readUInt32LE(at + 8) === R_X86_64_PLT32) plain.writeUInt32LE(R_X86_64_PC32, at + 8);
+  return plain;
+}
+
 function run(command: string, args: readonly string[], cwd: string): void {
   execFileSync(command, args, { cwd, stdio: ["ignore", "ignore", "pipe"] });
 }
@@ -97,20 +109,21 @@ function compilePair(pair: Pair, compiler: Compiler, folder: string): void {
   }
 }
 
-function diffIn(folder: string, suffix = ".o"): ObjectDiff {
+function diffIn(folder: string, suffix = ".o", treatOriginal = (bytes: Uint8Array) => bytes): ObjectDiff {
   const [original, patched] = ["original", "patched"].map((side) => join(folder, side + suffix));
-  return diffObjects(readFileSync(original!), readFileSync(patched!), {
+  return diffObjects(treatOriginal(readFileSync(original!)), readFileSync(patched!), {
     original: original!,
     patched: patched!,
   });
 }
 
+function listsOf({ verdict, changed, new: added }: ObjectDiff) {
+  return { verdict, changed: changed.toSorted(), new: added.toSorted() };
+}
+
 function check(pair: Pair, diff: ObjectDiff): void {
   const reasons = JSON.stringify(diff.reasons, null, 1);
-  expect(
-    { verdict: diff.verdict, changed: diff.changed.toSorted(), new: diff.new.toSorted() },
-    reasons,
-  ).toEqual({
+  expect(listsOf(diff), reasons).toEqual({
     verdict: pair.verdict,
     changed: (pair.changed ?? []).toSorted(),
     new: (pair.new ?? []).toSorted(),
@@ -136,7 +149,7 @@ export function testPairs(topic: string, pairs: readonly Pair[]): void {
     describe(`${topic}, ${compiler.kind} ${compiler.version}`, () => {
       const fits = (pair: Pair) =>
         (pair.only ?? compiler.kind) === compiler.kind &&
-        (compiler.kind === "clang" || compiler.version >= (pair.sinceGcc ?? 0));
+        (pair.only === undefined || compiler.version >= (pair.since ?? 0));
       for (const pair of pairs.filter(fits))
         it(pair.name, () => {
           const folder = mkdtempSync(join(tmpdir(), "rekernel-test-"));
@@ -144,15 +157,13 @@ export function testPairs(topic: string, pairs: readonly Pair[]): void {
             compilePair(pair, compiler, folder);
             const diff = diffIn(folder);
             check(pair, diff);
+            const isSame = (other: ObjectDiff, treatment: string) =>
+              expect(listsOf(other), treatment).toEqual(listsOf(diff));
             for (const [name, treat] of Object.entries(treatments)) {
               for (const side of ["original", "patched"]) treat(folder, `${side}.o`, `${side}.treated.o`);
-              const { verdict, changed, new: added } = diffIn(folder, ".treated.o");
-              expect({ verdict, changed: changed.toSorted(), new: added.toSorted() }, name).toEqual({
-                verdict: diff.verdict,
-                changed: diff.changed.toSorted(),
-                new: diff.new.toSorted(),
-              });
+              isSame(diffIn(folder, ".treated.o"), name);
             }
+            isSame(diffIn(folder, ".o", withPlainCalls), "R_X86_64_PC32");
           } finally {
             rmSync(folder, { recursive: true });
           }

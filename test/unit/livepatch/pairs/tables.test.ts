@@ -252,6 +252,33 @@ asm(".pushsection .text.padded, \\"ax\\"\\n.type __pfx_padded, @function\\n__pfx
     changed: ["padded"],
   },
   {
+    name: "kCFI, with types in front of functions",
+    ...swap(
+      'static noinline int handler(int x) { printk("%d", x); return x * 3; }\nint (*address)(int) = handler;\nint f(int x) { return address(x) + 1; }\nint g(int x) { return address(x) + 2; }\n',
+      "+ 2",
+      "+ 5",
+    ),
+    flags: ["-fsanitize=kcfi"],
+    only: "clang",
+    since: 16,
+    verdict: "patchable",
+    changed: ["g"],
+    tables: { g: { ".kcfi_traps": 1 } },
+    leaves: ["f", "handler"],
+  },
+  {
+    name: "static calls: the trampoline's own section",
+    source: `asm(".pushsection .static_call.text, \\"ax\\"\\n.globl __SCT__one\\n.type __SCT__one, @function\\n__SCT__one: jmp one\\n.byte 0x0f, 0xb9, 0xcc\\n.size __SCT__one, . - __SCT__one\\n.popsection");
+int f(int x) { STATIC_CALL(one); return x * 2; }
+`,
+    patched: `asm(".pushsection .static_call.text, \\"ax\\"\\n.globl __SCT__one\\n.type __SCT__one, @function\\n__SCT__one: jmp one\\n.byte 0x0f, 0xb9, 0xcc\\n.size __SCT__one, . - __SCT__one\\n.popsection");
+int f(int x) { STATIC_CALL(one); return x * 3; }
+`,
+    verdict: "patchable",
+    changed: ["f"],
+    leaves: ["__SCT__one"],
+  },
+  {
     name: "a call of the tracer that has become a NOP, known by __mcount_loc",
     source: `int nop(int x);
 asm(".pushsection .text.nop, \\"ax\\"\\n.globl nop\\n.type nop, @function\\nnop: 1: .byte 0x0f, 0x1f, 0x44, 0, 0\\n.pushsection __mcount_loc, \\"a\\"\\n.quad 1b\\n.popsection\\n"
