@@ -1,6 +1,7 @@
 /** Kernel modules of the running kernel: what is loaded, loading and removing. */
 import { constants } from "node:fs";
-import { open } from "node:fs/promises";
+import { open, readFile } from "node:fs/promises";
+import { buildIdIn } from "../formats/notes.ts";
 import { syscallNumber } from "./arch/x86_64.ts";
 import { type HostPaths, thisHost } from "./paths.ts";
 import { readInteger, readText } from "./pseudo-files.ts";
@@ -40,6 +41,15 @@ export async function loadedModule(
     readText(`${folder}/srcversion`),
   ]);
   return { name, state, references: references ?? 0, taint: taint ?? "", version, sourceVersion };
+}
+
+/** The GNU build id of a loaded module, in hexadecimal (kernel/module/sysfs.c: its notes). */
+export async function loadedBuildId(name: string, host: HostPaths = thisHost): Promise<string | undefined> {
+  try {
+    return buildIdIn(await readFile(`${host.sys}/module/${name}/notes/.note.gnu.build-id`));
+  } catch {
+    return undefined;
+  }
 }
 
 /** True for a module that declared itself a live patch (`livepatch=Y`): the kernel marks it with taint K. */

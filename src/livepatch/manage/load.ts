@@ -10,11 +10,12 @@ import {
   readTransition,
   requireLivePatchSupport,
 } from "../../host/livepatches.ts";
-import { finitModule, initModule, isLivePatch, loadedModule } from "../../host/modules.ts";
+import { finitModule, initModule, isLivePatch, loadedBuildId, loadedModule } from "../../host/modules.ts";
 import { requireCapability } from "../../host/privilege.ts";
 import { runningKernel } from "../../host/running-kernel.ts";
 import { SyscallError } from "../../host/syscall.ts";
 import type { WaitingTask } from "../../host/tasks.ts";
+import { KernelModuleFile } from "../../kernel/module.ts";
 import { explainLoadFailure } from "./explain.ts";
 import { type PatchFile, readPatchFile, requireRelease } from "./patch-file.ts";
 import { removeModule } from "./remove.ts";
@@ -98,11 +99,17 @@ async function requireFreeName(file: PatchFile): Promise<void> {
       `The module ${file.name} is still in the kernel, but its patch is off.`,
       { hint: `Remove it first: rekernel patch unload ${file.name}` },
     );
-  if (loaded.sourceVersion !== file.sourceVersion)
+  // Few kernels have CONFIG_MODULE_SRCVERSION_ALL; the linker's build id is there as well.
+  const [theirs, ours] = [
+    await loadedBuildId(file.name),
+    KernelModuleFile.fromBytes(file.bytes, file.path).buildId,
+  ];
+  const isOther = theirs !== undefined && ours !== undefined && theirs !== ours;
+  if (loaded.sourceVersion !== file.sourceVersion || isOther)
     throw new RekernelError(
       "refused",
       "RK-NAME-TAKEN",
-      `Another build of ${file.name} is loaded (srcversion ${loaded.sourceVersion ?? "none"}, this file has ${file.sourceVersion ?? "none"}).`,
+      `Another build of ${file.name} is loaded (build id ${theirs ?? "none"}, this file has ${ours ?? "none"}).`,
       { hint: `Take it back first: rekernel patch unload ${file.name}` },
     );
   throw new RekernelError(
