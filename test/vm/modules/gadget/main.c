@@ -15,6 +15,10 @@ DEFINE_STATIC_KEY_FALSE(gadget_key);
 
 static atomic_t counter = ATOMIC_INIT(5);
 
+/* Always 0, which gcc does not know: it must not work anything out beforehand. */
+static int shift;
+module_param(shift, int, 0444);
+
 /* limits.c has a function of this name too. */
 static noinline int local_factor(int value)
 {
@@ -100,15 +104,15 @@ static noinline int opens(int (*open)(int mode))
 }
 
 GADGET_SHOW(limit, gadget_limit());
-GADGET_SHOW(factor, local_factor(7));
-GADGET_SHOW(bug, with_bug(20));
-GADGET_SHOW(debug, with_debug(30));
-GADGET_SHOW(alternatives, with_alternatives(40));
-GADGET_SHOW(exceptions, with_exceptions(50));
-GADGET_SHOW(kernel_key, with_key_of_kernel(60));
-GADGET_SHOW(own_key, with_own_key(70));
-GADGET_SHOW(static_calls, with_static_calls(80));
-GADGET_SHOW(file, with_file(0));
+GADGET_SHOW(factor, local_factor(7 + shift));
+GADGET_SHOW(bug, with_bug(20 + shift));
+GADGET_SHOW(debug, with_debug(30 + shift));
+GADGET_SHOW(alternatives, with_alternatives(40 + shift));
+GADGET_SHOW(exceptions, with_exceptions(50 + shift));
+GADGET_SHOW(kernel_key, with_key_of_kernel(60 + shift));
+GADGET_SHOW(own_key, with_own_key(70 + shift));
+GADGET_SHOW(static_calls, with_static_calls(80 + shift));
+GADGET_SHOW(file, with_file(0 + shift));
 GADGET_SHOW(open, opens(gadget_open));
 GADGET_SHOW(registered, gadget_core_is_registered(gadget_open));
 GADGET_SHOW(scaled, gadget_core_scale(4));
