@@ -4,6 +4,7 @@ import { exitCode, RekernelError } from "../core/errors.ts";
 import type { ProgressListener } from "../core/progress.ts";
 import { createProgressView } from "./progress.ts";
 import { renderReport, reportOf, signalExitCode } from "./report.ts";
+import { wrapFor } from "./wrap.ts";
 
 /** What a command's action gets besides its options and arguments. */
 export interface CommandContext {
@@ -72,7 +73,7 @@ export async function runCommand(
         print(text) {
           if (json) return;
           view.clear();
-          process.stdout.write(text.endsWith("\n") ? text : `${text}\n`);
+          process.stdout.write(wrapFor(process.stdout, text.endsWith("\n") ? text : `${text}\n`));
         },
         result(value) {
           if (json) process.stdout.write(`${JSON.stringify(value, jsonValue, 2)}\n`);

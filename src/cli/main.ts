@@ -58,10 +58,12 @@ Exit codes:
   2  wrong usage
   3  nothing to do (for example, a patch without functional change)
   4  refused: it cannot be done safely; the message says why
-  5  this machine cannot: permission, kernel feature or tool missing; the message says which
+  5  this machine cannot: permission, kernel feature or tool missing;
+     the message says which
 
 Every command takes --json (docs/json.md) and --help, which shows an example.
-Error codes (RK-...) are explained by rekernel explain CODE, and in docs/errors.md.`;
+Error codes (RK-...) are explained by rekernel explain CODE, and in
+docs/errors.md.`;
 
 function createProgram(): Command {
   const program = new Command("rekernel")
@@ -82,6 +84,8 @@ function createProgram(): Command {
   for (const command of everyCommand(program)) {
     command.exitOverride().configureOutput({ writeErr() {} });
     command.helpOption("-h, --help", "show help");
+    // Lines end where the help is wrapped, paragraphs where the command says.
+    command.description(command.description().replace(/(?<!\n)\n(?!\n)/g, " "));
     const isLeaf = command.commands.length === 0 && command !== program;
     if (isLeaf && !command.options.some(({ long }) => long === "--json"))
       command.option(

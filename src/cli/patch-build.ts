@@ -131,10 +131,15 @@ export function cautionLines(cautions: BuildReport["cautions"], style: CommandCo
     "For you to judge:",
     ...cautions.flatMap(({ code, message, hint, source }) => [
       `  ${source === undefined || message.includes(source) ? "" : `${source}: `}${message}`,
-      `    ${hint} ${style("dim", `[${code}]`)}`,
+      `${indented(hint)} ${style("dim", `[${code}]`)}`,
     ]),
     "",
   ];
+}
+
+/** What can be done about a finding, below it. */
+export function indented(hint: string): string {
+  return hint.trimEnd().replace(/^(?=.)/gm, "    ");
 }
 
 function count(number: number, noun: string): string {

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { exitCode } from "../core/errors.ts";
 import type { ObjectDiff } from "../livepatch/build/object-diff.ts";
 import { action, type CommandContext, examples } from "./context.ts";
-import { cautionLines } from "./patch-build.ts";
+import { cautionLines, indented } from "./patch-build.ts";
 
 /** `rekernel patch diff`: the object difference alone. */
 export function registerPatchDiff(parent: Command): void {
@@ -43,10 +43,11 @@ function diffText(diff: ObjectDiff, { style }: CommandContext): string {
     refused: style("red", "Cannot be patched."),
   }[diff.verdict];
   const lines = [verdict];
-  for (const { name, code, reason, hint } of diff.reasons)
-    lines.push(
-      name === undefined ? `  ${code}: ${reason}\n    ${hint}` : `  ${style("bold", name)}: ${reason}`,
-    );
+  for (const { name, code, reason, hint, source } of diff.reasons) {
+    const place = source === undefined || reason.includes(source) ? "" : `${source}: `;
+    lines.push(`  ${name === undefined ? code : style("bold", name)}: ${place}${reason}`);
+    if (hint !== undefined) lines.push(indented(hint));
+  }
   const along = diff.included.filter(({ name }) => !diff.changed.includes(name));
   if (along.length > 0) lines.push("", "Taken along:");
   for (const { name, section, sizeBytes, reason } of along)

@@ -1,5 +1,6 @@
 import { styleText } from "node:util";
 import { type ErrorKind, exitCode, hasErrno, RekernelError } from "../core/errors.ts";
+import { wrapFor } from "./wrap.ts";
 
 /** Exit codes of a command that a signal or a closed pipe ended, as a shell would report them. */
 export const signalExitCode = { SIGHUP: 129, SIGINT: 130, SIGPIPE: 141, SIGTERM: 143 } as const;
@@ -67,10 +68,13 @@ function systemReport(errno: string, path: string): ErrorReport {
 
 /** The report as text for standard error. */
 export function renderReport(report: ErrorReport, stream: NodeJS.WriteStream): string {
-  const lines = [`${styleText(["red", "bold"], "rekernel:", { stream })} ${report.message}`];
-  for (const line of report.hint?.trimEnd().split("\n") ?? []) lines.push(`  ${line}`);
+  const said = [`${styleText(["red", "bold"], "rekernel:", { stream })} ${report.message}`];
+  for (const line of report.hint?.trimEnd().split("\n") ?? []) said.push(`  ${line}`);
+  const details: string[] = [];
   for (const line of report.details?.trimEnd().split("\n") ?? [])
-    lines.push(styleText("dim", `    ${line}`, { stream }));
-  lines.push(styleText("dim", `  [${report.code}]`, { stream }));
-  return `${lines.join("\n")}\n`;
+    details.push(styleText("dim", `    ${line}`, { stream }));
+  // A refusal's are findings; those of failures are other programs' words, which may point at columns.
+  if (report.exitCode === exitCode.refused) said.push(...details.splice(0));
+  details.push(styleText("dim", `  [${report.code}]`, { stream }));
+  return `${wrapFor(stream, said.join("\n"))}\n${details.join("\n")}\n`;
 }

@@ -65,6 +65,17 @@ test("every command's help shows an example", async () => {
     expect(exitCode).toBe(0);
     expect(stdout).toMatch(/Examples?:\n {2}(\S.*\s)?rekernel /);
     expect(stdout).toContain("--json");
+    // A paragraph is wrapped once: no line ends long before the next word would not fit.
+    const [text, shown] = stdout.split(/\nExamples?:\n/);
+    for (const line of text!.split("\n")) expect(line.length, line).toBeLessThanOrEqual(80);
+    expect(shown).toBeDefined();
+    const paragraphs = text!
+      .split(/\n(?:Arguments|Options|Commands):\n/)[0]!
+      .split("\n\n")
+      .slice(1);
+    for (const lines of paragraphs.map((paragraph) => paragraph.trimEnd().split("\n")))
+      for (const [index, line] of lines.slice(0, -1).entries())
+        expect(`${line} ${lines[index + 1]!.split(" ")[0]}`.length, line).toBeGreaterThan(80);
   }
 });
 
@@ -88,6 +99,16 @@ describe("on a terminal", () => {
   test("the error is coloured", async () => {
     const { stdout } = await onTerminal(command, undefined);
     expect(stdout).toContain("\u001b[31m");
+  });
+
+  test("long lines are broken between words, and in no pipe", async () => {
+    const file = join(folder, "no".repeat(30));
+    const line = `Cannot read the object ${file}: there is no such file.`;
+    const diff = `${join(root, "bin/rekernel")} patch diff ${file} ${file}`;
+    const { stdout } = await onTerminal(`stty columns 60; ${diff}`, "1");
+    expect(stdout).not.toContain(line);
+    expect(stdout.replaceAll(/\r?\n/g, " ")).toContain(line);
+    expect((await run("sh", ["-c", diff])).stderr).toContain(line);
   });
 
   test("NO_COLOR takes the colours away", async () => {
