@@ -16,6 +16,7 @@ import { hasErrno, RekernelError } from "../../core/errors.ts";
 import { writeError } from "../../core/files.ts";
 import { applyToFile, joinLines, type SourceLine, sourceLines } from "./apply.ts";
 import { authorHeader, authorHeaderPath } from "./author-header.ts";
+import { kpatchHeaders } from "./kpatch-headers.ts";
 import { withLineDirectives } from "./line-directives.ts";
 import { patchedPaths, type SourcePatch } from "./patch.ts";
 import type { KernelTrees } from "./trees.ts";
@@ -203,6 +204,7 @@ export async function makePatchedTree(
     await mkdir(objects);
     await mkdir(parent(join(include, authorHeaderPath)), { recursive: true });
     await writeFile(join(include, authorHeaderPath), authorHeader);
+    for (const [name, text] of Object.entries(kpatchHeaders)) await writeFile(join(include, name), text);
     await makeRealFolder("");
     await write("compiled");
   } catch (error) {

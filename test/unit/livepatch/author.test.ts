@@ -12,6 +12,7 @@ import {
 import type { Problem } from "../../../src/livepatch/build/finding.ts";
 import { glueSource } from "../../../src/livepatch/build/glue.ts";
 import { withKlpRelocations } from "../../../src/livepatch/build/klp-relocations.ts";
+import { kpatchHeaders } from "../../../src/livepatch/build/kpatch-headers.ts";
 import { isPieceTarget, pieceBytes, type UnitObject } from "../../../src/livepatch/build/object.ts";
 import { KlpSymbolNames } from "../../../src/livepatch/build/output.ts";
 import type { KlpBinding } from "../../../src/livepatch/build/resolve.ts";
@@ -57,6 +58,34 @@ static int before(struct klp_object *obj) { return 0; }
 REKERNEL_PRE_PATCH(before);
 `);
     expect(differenceOf(original, object)).toMatchObject({ verdict: "unchanged", problems: [] });
+  });
+
+  it("have kpatch's names as well", () => {
+    const object = patched(`
+#define SYSCALL_DEFINE1(name, type, argument) long __x64_sys_##name(type argument)
+${Object.values(kpatchHeaders)
+  .join("")
+  .replaceAll(/#include .*/g, "")}
+static int before(patch_object *obj) { return 0; }
+static void after(patch_object *obj) { KPATCH_PRINTK("after %d", 1); }
+KPATCH_PRE_PATCH_CALLBACK(before);
+KPATCH_POST_UNPATCH_CALLBACK(after);
+KPATCH_IGNORE_FUNCTION(check);
+KPATCH_IGNORE_SECTION(".data.limit");
+KPATCH_SYSCALL_DEFINE1(close, int, fd) { return fd; }
+`);
+    expect(
+      callbacksOf(object)
+        .map(({ kind }) => kind)
+        .sort(),
+    ).toEqual(["post_unpatch", "pre_patch"]);
+    expect(new Set(directivesOf(object))).toEqual(
+      new Set([
+        { kind: "ignore-function", name: "check" },
+        { kind: "ignore-section", name: ".data.limit" },
+      ]),
+    );
+    expect(object.byName.has("__x64_sys_close")).toBe(true);
   });
 
   it("declare callbacks of each kind", () => {
