@@ -3,7 +3,7 @@ import { execFile } from "node:child_process";
 import { access, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import type { KernelTrees } from "../src/livepatch/build/trees.ts";
+import type { KernelTrees } from "../src/livepatch/build/source/trees.ts";
 
 const run = promisify(execFile);
 

@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { cacheFolder } from "../src/core/cache.ts";
 import { targetKernel } from "../src/kernel/target.ts";
 import { diffObjects } from "../src/livepatch/build/object-diff.ts";
-import { prepareTrees } from "../src/livepatch/build/trees.ts";
+import { prepareTrees } from "../src/livepatch/build/source/trees.ts";
 import { testKernels } from "../test/vm/kernels.ts";
 import { findCreateDiffObject, runCreateDiffObject } from "./create-diff-object.ts";
 import { fuzzDifference } from "./fuzz.ts";

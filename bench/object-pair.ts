@@ -2,10 +2,10 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { TargetKernel } from "../src/kernel/target.ts";
-import { compileUnits } from "../src/livepatch/build/compile.ts";
-import { makePatchedTree } from "../src/livepatch/build/patched-tree.ts";
-import { prepareTrees } from "../src/livepatch/build/trees.ts";
-import { describeUnits } from "../src/livepatch/build/units.ts";
+import { makePatchedTree } from "../src/livepatch/build/source/patched-tree.ts";
+import { prepareTrees } from "../src/livepatch/build/source/trees.ts";
+import { compileUnits } from "../src/livepatch/build/units/compile.ts";
+import { describeUnits } from "../src/livepatch/build/units/units.ts";
 
 const path = "net/ipv4/tcp_input.c";
 const functionStart = "void tcp_enter_cwr(struct sock *sk)\n{\n";

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { TargetKernel } from "../src/kernel/target.ts";
-import { prepareTrees } from "../src/livepatch/build/trees.ts";
+import { prepareTrees } from "../src/livepatch/build/source/trees.ts";
 
 const functions: readonly [path: string, name: string][] = [
   ["net/ipv4/tcp_input.c", "tcp_enter_cwr"],

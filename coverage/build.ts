@@ -5,11 +5,11 @@ import { RekernelError } from "../src/core/errors.ts";
 import type { WorkOptions } from "../src/core/progress.ts";
 import type { TargetKernel } from "../src/kernel/target.ts";
 import { type BuildReport, buildLivePatch } from "../src/livepatch/build/build.ts";
-import { dependencies } from "../src/livepatch/build/gcc.ts";
-import { runClean } from "../src/livepatch/build/kbuild.ts";
-import { parsePatch } from "../src/livepatch/build/patch.ts";
-import type { KernelTrees } from "../src/livepatch/build/trees.ts";
-import { describeUnits } from "../src/livepatch/build/units.ts";
+import { runClean } from "../src/livepatch/build/source/kbuild.ts";
+import { parsePatch } from "../src/livepatch/build/source/patch.ts";
+import type { KernelTrees } from "../src/livepatch/build/source/trees.ts";
+import { dependencies } from "../src/livepatch/build/units/gcc.ts";
+import { describeUnits } from "../src/livepatch/build/units/units.ts";
 import { mention, patchOf, type SourceChanges, type WantedFile } from "./candidates.ts";
 
 export type Outcome = "built" | "unchanged" | "refused" | "failed";

@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { RekernelError } from "../src/core/errors.ts";
 import { runPipeline } from "../src/core/pipeline.ts";
 import type { WorkOptions } from "../src/core/progress.ts";
-import { roleOfFile } from "../src/livepatch/build/reach.ts";
-import type { KernelTrees } from "../src/livepatch/build/trees.ts";
-import { describeUnits, type Unit } from "../src/livepatch/build/units.ts";
+import type { KernelTrees } from "../src/livepatch/build/source/trees.ts";
+import { roleOfFile } from "../src/livepatch/build/units/reach.ts";
+import { describeUnits, type Unit } from "../src/livepatch/build/units/units.ts";
 
 /** Paths of C files and headers, sorted. */
 export interface SourceChanges {

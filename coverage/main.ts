@@ -14,7 +14,7 @@ import { parseArgs } from "node:util";
 import { RekernelError } from "../src/core/errors.ts";
 import { type AvailableKernel, availableKernels, sourceTarball, targetKernel } from "../src/kernel/target.ts";
 import type { PatchTrial } from "../src/lab/patch-trial.ts";
-import { prepareTrees } from "../src/livepatch/build/trees.ts";
+import { prepareTrees } from "../src/livepatch/build/source/trees.ts";
 import { buildFile, type FileResult, type Versions } from "./build.ts";
 import { builtFiles, sampleOf, sourceChanges, unpackCode } from "./candidates.ts";
 import { loadAll } from "./load.ts";

@@ -7,7 +7,7 @@ import { RekernelError } from "../src/core/errors.ts";
 import { runStep } from "../src/core/progress.ts";
 import { type AvailableKernel, bootableKernel, targetKernel } from "../src/kernel/target.ts";
 import { type BuildReport, buildLivePatch } from "../src/livepatch/build/build.ts";
-import { parsePatch } from "../src/livepatch/build/patch.ts";
+import { parsePatch } from "../src/livepatch/build/source/patch.ts";
 import { DemoGuest, type Identity, unexpected } from "./guest.ts";
 import { demoKernels } from "./kernels.ts";
 import type { PollStatistics } from "./poller.ts";

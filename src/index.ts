@@ -51,7 +51,7 @@ export { type PatchOnTrial, type PatchTrial, verifyPatch } from "./lab/patch-tri
 export { type LabRun, type LabRunOptions, runInLab } from "./lab/run.ts";
 export { bootVm, type RunResult, type Vm, type VmOptions } from "./lab/vm.ts";
 export { type BuildOptions, type BuildReport, buildLivePatch } from "./livepatch/build/build.ts";
-export { parsePatch, type SourcePatch } from "./livepatch/build/patch.ts";
+export { parsePatch, type SourcePatch } from "./livepatch/build/source/patch.ts";
 export { inspectPatchModule, type PatchModule } from "./livepatch/inspect.ts";
 // Live patches of the running kernel
 export { type LoadOptions, type LoadResult, loadPatch } from "./livepatch/manage/load.ts";

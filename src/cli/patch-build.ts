@@ -47,7 +47,7 @@ export function registerPatchBuild(parent: Command): void {
     .action(
       action<BuildCommandOptions, [string[]]>(async (context, options, paths) => {
         const { buildLivePatch } = await import("../livepatch/build/build.ts");
-        const { parsePatch } = await import("../livepatch/build/patch.ts");
+        const { parsePatch } = await import("../livepatch/build/source/patch.ts");
         const { readInputFile } = await import("../kernel/input-file.ts");
         const patches = [];
         for (const path of paths) patches.push(parsePatch(await readInputFile(path, "patch"), path));

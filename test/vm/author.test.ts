@@ -8,7 +8,7 @@ import { type TargetKernel, targetKernel } from "../../src/kernel/target.ts";
 import { modulesInLoadOrder } from "../../src/lab/kernel-modules.ts";
 import { bootVm, type Vm } from "../../src/lab/vm.ts";
 import { type BuildReport, buildLivePatch } from "../../src/livepatch/build/build.ts";
-import { parsePatch } from "../../src/livepatch/build/patch.ts";
+import { parsePatch } from "../../src/livepatch/build/source/patch.ts";
 import { rekernel, root } from "../unit/cli/run.ts";
 import { longName, sessionStart, twoSessionImage } from "./iso-image.ts";
 import { testKernels } from "./kernels.ts";

@@ -2,8 +2,8 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { targetKernel } from "../../src/kernel/target.ts";
-import { linkModule } from "../../src/livepatch/build/link.ts";
-import { prepareTrees } from "../../src/livepatch/build/trees.ts";
+import { linkModule } from "../../src/livepatch/build/module/link.ts";
+import { prepareTrees } from "../../src/livepatch/build/source/trees.ts";
 
 /** Builds the modules whose sources are in modules/ for a stock kernel; their bytes by name. */
 export async function buildModules<Name extends string>(

@@ -8,8 +8,8 @@ import { type TargetKernel, targetKernel } from "../../src/kernel/target.ts";
 import { verifyPatch } from "../../src/lab/patch-trial.ts";
 import { bootVm, type Vm } from "../../src/lab/vm.ts";
 import { type BuildReport, buildLivePatch } from "../../src/livepatch/build/build.ts";
-import { parsePatch } from "../../src/livepatch/build/patch.ts";
-import { prepareTrees } from "../../src/livepatch/build/trees.ts";
+import { parsePatch } from "../../src/livepatch/build/source/patch.ts";
+import { prepareTrees } from "../../src/livepatch/build/source/trees.ts";
 import { testKernels } from "./kernels.ts";
 
 const patches = join(import.meta.dirname, "patches");

@@ -1,6 +1,6 @@
 import type { WorkOptions } from "../../src/core/progress.ts";
 import { availableKernels, bootableKernel, targetKernel } from "../../src/kernel/target.ts";
-import { prepareTrees } from "../../src/livepatch/build/trees.ts";
+import { prepareTrees } from "../../src/livepatch/build/source/trees.ts";
 
 /** The stock kernels that VM tests run, by release, as Debian's archive has them today. */
 export interface TestKernels {

@@ -7,8 +7,8 @@ import { type TargetKernel, targetKernel } from "../../src/kernel/target.ts";
 import { modulesInLoadOrder } from "../../src/lab/kernel-modules.ts";
 import { bootVm, type Vm } from "../../src/lab/vm.ts";
 import { type BuildOptions, type BuildReport, buildLivePatch } from "../../src/livepatch/build/build.ts";
-import { parsePatch } from "../../src/livepatch/build/patch.ts";
-import { type KernelTrees, prepareTrees } from "../../src/livepatch/build/trees.ts";
+import { parsePatch } from "../../src/livepatch/build/source/patch.ts";
+import { type KernelTrees, prepareTrees } from "../../src/livepatch/build/source/trees.ts";
 import { testKernels } from "./kernels.ts";
 import { type Edits, patchFromEdits } from "./source-edit.ts";
 

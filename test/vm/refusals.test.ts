@@ -8,9 +8,9 @@ import { KernelImage } from "../../src/kernel/image.ts";
 import { readSymvers } from "../../src/kernel/symvers.ts";
 import { bootableKernel, type TargetKernel, targetKernel } from "../../src/kernel/target.ts";
 import { buildLivePatch, exportedSymbols } from "../../src/livepatch/build/build.ts";
-import { targetCompiler } from "../../src/livepatch/build/compiler.ts";
-import { parsePatch } from "../../src/livepatch/build/patch.ts";
-import { checkConfiguration, prepareTrees } from "../../src/livepatch/build/trees.ts";
+import { targetCompiler } from "../../src/livepatch/build/source/compiler.ts";
+import { parsePatch } from "../../src/livepatch/build/source/patch.ts";
+import { checkConfiguration, prepareTrees } from "../../src/livepatch/build/source/trees.ts";
 import { testKernels } from "./kernels.ts";
 
 const pagesFolder = join(import.meta.dirname, "../../docs/refusals");

@@ -6,12 +6,12 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { readElf } from "../../src/formats/elf/read.ts";
 import { KernelModuleFile } from "../../src/kernel/module.ts";
 import { nearestReleases, targetKernel } from "../../src/kernel/target.ts";
-import { compileUnits } from "../../src/livepatch/build/compile.ts";
-import { parsePatch } from "../../src/livepatch/build/patch.ts";
-import { applyPatches, makePatchedTree } from "../../src/livepatch/build/patched-tree.ts";
-import { unitsOfPatch } from "../../src/livepatch/build/reach.ts";
-import { type KernelTrees, prepareTrees } from "../../src/livepatch/build/trees.ts";
-import { describeUnits } from "../../src/livepatch/build/units.ts";
+import { parsePatch } from "../../src/livepatch/build/source/patch.ts";
+import { applyPatches, makePatchedTree } from "../../src/livepatch/build/source/patched-tree.ts";
+import { type KernelTrees, prepareTrees } from "../../src/livepatch/build/source/trees.ts";
+import { compileUnits } from "../../src/livepatch/build/units/compile.ts";
+import { unitsOfPatch } from "../../src/livepatch/build/units/reach.ts";
+import { describeUnits } from "../../src/livepatch/build/units/units.ts";
 import { testKernels } from "./kernels.ts";
 
 const file = "net/ipv4/tcp_input.c";

@@ -1,9 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { RekernelError } from "../../core/errors.ts";
 import { type AnalysedUnit, analyseUnit, mismatches, type PlanContext, withStockMatch } from "./analysis.ts";
-import type { CompiledUnit } from "./compile.ts";
-import { readUnitObject } from "./object.ts";
+import { readUnitObject } from "./object/object.ts";
 import { dataNames } from "./types/data-names.ts";
+import type { CompiledUnit } from "./units/compile.ts";
 
 /**
  * Compares a unit's objects with each other and with the target.

@@ -1,14 +1,14 @@
 /** One unit of a patch: what changes in it, and whether its functions are the target's. Pure. */
 import { STB_WEAK } from "../../formats/elf/constants.ts";
-import { type Callback, callbacksOf } from "./callbacks.ts";
-import { type Carried, carryThroughCallers } from "./carry.ts";
-import type { DataNames } from "./data-changes.ts";
-import { type ChangedFunction, type Difference, differenceOf } from "./difference.ts";
-import { type Directive, directivesOf, withoutIgnored } from "./directives.ts";
+import { type Callback, callbacksOf } from "./author/callbacks.ts";
+import { type Directive, directivesOf, withoutIgnored } from "./author/directives.ts";
+import { type Carried, carryThroughCallers } from "./difference/carry.ts";
+import type { DataNames } from "./difference/data-changes.ts";
+import { type ChangedFunction, type Difference, differenceOf } from "./difference/difference.ts";
 import type { Caution } from "./finding.ts";
-import { type FunctionMatch, matchUnit, type TargetCode, type UnitMatch } from "./match.ts";
-import type { Piece, UnitObject } from "./object.ts";
-import type { ExportedSymbol } from "./resolve.ts";
+import { type FunctionMatch, matchUnit, type TargetCode, type UnitMatch } from "./match/match.ts";
+import type { ExportedSymbol } from "./module/resolve.ts";
+import type { Piece, UnitObject } from "./object/object.ts";
 
 export interface PlanUnit {
   source: string;

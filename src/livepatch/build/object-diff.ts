@@ -1,14 +1,14 @@
 /** The difference of two objects by itself, with no kernel at hand: for people who compare it with other tools. */
 import { STB_LOCAL } from "../../formats/elf/constants.ts";
-import { callbacksOf } from "./callbacks.ts";
-import { type Carried, carryThroughCallers, isHookable, notHookable } from "./carry.ts";
+import { callbacksOf } from "./author/callbacks.ts";
+import { directivesOf, withoutAccepted, withoutIgnored } from "./author/directives.ts";
 import { changeCautions } from "./cautions/change-cautions.ts";
-import { type Difference, differenceOf } from "./difference.ts";
-import { directivesOf, withoutAccepted, withoutIgnored } from "./directives.ts";
+import { type Carried, carryThroughCallers, isHookable, notHookable } from "./difference/carry.ts";
+import { type Difference, differenceOf } from "./difference/difference.ts";
 import type { Caution, Problem } from "./finding.ts";
-import { includedPieces } from "./inclusion.ts";
-import { isPieceTarget, type Piece, readUnitObject, type UnitObject } from "./object.ts";
-import { shortBranchProblem } from "./short-branches.ts";
+import { includedPieces } from "./module/inclusion.ts";
+import { isPieceTarget, type Piece, readUnitObject, type UnitObject } from "./object/object.ts";
+import { shortBranchProblem } from "./object/short-branches.ts";
 import { dataNames } from "./types/data-names.ts";
 import { objectTypeFindings } from "./types/object-types.ts";
 

@@ -2,21 +2,21 @@
 import { RekernelError } from "../../core/errors.ts";
 import { STB_GLOBAL } from "../../formats/elf/constants.ts";
 import { type AnalysedUnit, type PlanContext, withMatch } from "./analysis.ts";
-import { patchVariable } from "./author-header.ts";
-import { bindUnit } from "./bind.ts";
+import { patchVariable } from "./author/author-header.ts";
+import { withAnswers } from "./author/directives.ts";
+import { type SystemState, statesOf } from "./author/states.ts";
 import { changeCautions } from "./cautions/change-cautions.ts";
 import { reloadCautions } from "./cautions/module-reload.ts";
-import { withAnswers } from "./directives.ts";
+import { type MovedFunction, movedFunctions } from "./difference/moved-functions.ts";
 import type { Caution, Problem } from "./finding.ts";
-import type { GlueObject } from "./glue.ts";
-import { type Destination, type IncludedPiece, includedPieces } from "./inclusion.ts";
-import { type MovedFunction, movedFunctions } from "./moved-functions.ts";
-import { isPieceTarget, type Piece } from "./object.ts";
-import { KlpSymbolNames, unitOutputObject } from "./output.ts";
+import { bindUnit } from "./module/bind.ts";
+import type { GlueObject } from "./module/glue.ts";
+import { type Destination, type IncludedPiece, includedPieces } from "./module/inclusion.ts";
+import { KlpSymbolNames, unitOutputObject } from "./module/output.ts";
+import { withRuntimeConstants } from "./module/runtime-constants.ts";
+import { isPieceTarget, type Piece } from "./object/object.ts";
+import { shortBranchProblem } from "./object/short-branches.ts";
 import { inUnit, mismatchProblems, refuse, refuseDifferences, unknownTableProblems } from "./refusal.ts";
-import { withRuntimeConstants } from "./runtime-constants.ts";
-import { shortBranchProblem } from "./short-branches.ts";
-import { type SystemState, statesOf } from "./states.ts";
 
 /** A function that the module replaces. */
 export interface PlannedFunction {

@@ -2,9 +2,9 @@
 import { RekernelError } from "../../core/errors.ts";
 import { type AnalysedUnit, mismatches } from "./analysis.ts";
 import { type Caution, describeFinding, type Problem } from "./finding.ts";
-import type { IncludedPiece } from "./inclusion.ts";
-import { isPieceTarget, type Piece, type UnitObject } from "./object.ts";
-import { isOrdinaryData } from "./sections.ts";
+import type { IncludedPiece } from "./module/inclusion.ts";
+import { isPieceTarget, type Piece, type UnitObject } from "./object/object.ts";
+import { isOrdinaryData } from "./object/sections.ts";
 
 export function mismatchProblems(unit: AnalysedUnit, replaced: readonly Piece[] = []): Problem[] {
   const different = mismatches(unit, replaced);

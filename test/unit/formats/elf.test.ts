@@ -5,9 +5,9 @@ import { cString } from "../../../src/formats/bytes.ts";
 import { toOutputObject } from "../../../src/formats/elf/edit.ts";
 import { readElf } from "../../../src/formats/elf/read.ts";
 import { writeElf } from "../../../src/formats/elf/write.ts";
-import { differenceOf } from "../../../src/livepatch/build/difference.ts";
-import { includedPieces } from "../../../src/livepatch/build/inclusion.ts";
-import { readUnitObject } from "../../../src/livepatch/build/object.ts";
+import { differenceOf } from "../../../src/livepatch/build/difference/difference.ts";
+import { includedPieces } from "../../../src/livepatch/build/module/inclusion.ts";
+import { readUnitObject } from "../../../src/livepatch/build/object/object.ts";
 import { compileBytes } from "../livepatch/compile.ts";
 
 const source = `

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { readElf } from "../../../src/formats/elf/read.ts";
-import { auditTables } from "../../../src/livepatch/build/audit-tables.ts";
+import { auditTables } from "../../../src/livepatch/build/module/audit-tables.ts";
 import { compileBytes } from "./compile.ts";
 
 const unit = `extern struct static_key key;

@@ -1,22 +1,22 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { authorHeader } from "../../../src/livepatch/build/author-header.ts";
-import { callbacksOf } from "../../../src/livepatch/build/callbacks.ts";
-import { differenceOf } from "../../../src/livepatch/build/difference.ts";
+import { authorHeader } from "../../../src/livepatch/build/author/author-header.ts";
+import { callbacksOf } from "../../../src/livepatch/build/author/callbacks.ts";
 import {
   type Directive,
   directivesOf,
   withAnswers,
   withoutIgnored,
-} from "../../../src/livepatch/build/directives.ts";
+} from "../../../src/livepatch/build/author/directives.ts";
+import { kpatchHeaders } from "../../../src/livepatch/build/author/kpatch-headers.ts";
+import { statesOf } from "../../../src/livepatch/build/author/states.ts";
+import { differenceOf } from "../../../src/livepatch/build/difference/difference.ts";
 import type { Problem } from "../../../src/livepatch/build/finding.ts";
-import { glueSource } from "../../../src/livepatch/build/glue.ts";
-import { withKlpRelocations } from "../../../src/livepatch/build/klp-relocations.ts";
-import { kpatchHeaders } from "../../../src/livepatch/build/kpatch-headers.ts";
-import { isPieceTarget, pieceBytes, type UnitObject } from "../../../src/livepatch/build/object.ts";
-import { KlpSymbolNames } from "../../../src/livepatch/build/output.ts";
-import type { KlpBinding } from "../../../src/livepatch/build/resolve.ts";
-import { statesOf } from "../../../src/livepatch/build/states.ts";
+import { glueSource } from "../../../src/livepatch/build/module/glue.ts";
+import { withKlpRelocations } from "../../../src/livepatch/build/module/klp-relocations.ts";
+import { KlpSymbolNames } from "../../../src/livepatch/build/module/output.ts";
+import type { KlpBinding } from "../../../src/livepatch/build/module/resolve.ts";
+import { isPieceTarget, pieceBytes, type UnitObject } from "../../../src/livepatch/build/object/object.ts";
 import { compile, compileBytes } from "./compile.ts";
 
 /** The header, with what it takes from the kernel's own headers. */

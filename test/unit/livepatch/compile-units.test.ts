@@ -2,11 +2,11 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { compileUnits } from "../../../src/livepatch/build/compile.ts";
-import { parsePatch } from "../../../src/livepatch/build/patch.ts";
-import { applyPatches, makePatchedTree } from "../../../src/livepatch/build/patched-tree.ts";
-import type { KernelTrees } from "../../../src/livepatch/build/trees.ts";
-import type { Unit } from "../../../src/livepatch/build/units.ts";
+import { parsePatch } from "../../../src/livepatch/build/source/patch.ts";
+import { applyPatches, makePatchedTree } from "../../../src/livepatch/build/source/patched-tree.ts";
+import type { KernelTrees } from "../../../src/livepatch/build/source/trees.ts";
+import { compileUnits } from "../../../src/livepatch/build/units/compile.ts";
+import type { Unit } from "../../../src/livepatch/build/units/units.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "rekernel-test-"));
 afterAll(() => rmSync(folder, { recursive: true }));

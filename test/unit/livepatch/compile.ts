@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { readUnitObject, type UnitObject } from "../../../src/livepatch/build/object.ts";
+import { readUnitObject, type UnitObject } from "../../../src/livepatch/build/object/object.ts";
 
 /** What the kernel's own flags mean for the shape of its objects. */
 const kernelFlags = [

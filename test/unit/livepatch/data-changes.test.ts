@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { differenceOf } from "../../../src/livepatch/build/difference.ts";
-import { includedPieces } from "../../../src/livepatch/build/inclusion.ts";
+import { differenceOf } from "../../../src/livepatch/build/difference/difference.ts";
+import { includedPieces } from "../../../src/livepatch/build/module/inclusion.ts";
 import { diffObjects } from "../../../src/livepatch/build/object-diff.ts";
 import { compile, kernelMacros } from "./compile.ts";
 import { compileUnit } from "./types/compile-with-debug-info.ts";

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, expect, test } from "vitest";
-import { changeMatters, declaredNames } from "../../../src/livepatch/build/declarations.ts";
+import { changeMatters, declaredNames } from "../../../src/livepatch/build/units/declarations.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "rekernel-test-"));
 afterAll(() => rmSync(folder, { recursive: true }));

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { type Difference, differenceOf } from "../../../src/livepatch/build/difference.ts";
-import { includedPieces } from "../../../src/livepatch/build/inclusion.ts";
+import { type Difference, differenceOf } from "../../../src/livepatch/build/difference/difference.ts";
+import { includedPieces } from "../../../src/livepatch/build/module/inclusion.ts";
 import { compile } from "./compile.ts";
 
 function compare(original: string, patched: string): Difference & { included: string[] } {

@@ -1,8 +1,8 @@
 import { execFileSync } from "node:child_process";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { changedNames } from "../../../src/livepatch/build/header-changes.ts";
-import { countsOf, fingerprint, wordCounts } from "../../../src/livepatch/build/unit-words.ts";
+import { changedNames } from "../../../src/livepatch/build/units/header-changes.ts";
+import { countsOf, fingerprint, wordCounts } from "../../../src/livepatch/build/units/unit-words.ts";
 
 const header = `/* SPDX-License-Identifier: GPL-2.0 */
 #ifndef _A_H

@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { SHN_UNDEF } from "../../../src/formats/elf/constants.ts";
 import { readElf } from "../../../src/formats/elf/read.ts";
-import { differenceOf } from "../../../src/livepatch/build/difference.ts";
-import { includedPieces } from "../../../src/livepatch/build/inclusion.ts";
-import { KlpSymbolNames, unitOutputObject } from "../../../src/livepatch/build/output.ts";
-import { type KlpBinding, moduleKeyProblem } from "../../../src/livepatch/build/resolve.ts";
+import { differenceOf } from "../../../src/livepatch/build/difference/difference.ts";
+import { includedPieces } from "../../../src/livepatch/build/module/inclusion.ts";
+import { KlpSymbolNames, unitOutputObject } from "../../../src/livepatch/build/module/output.ts";
+import { type KlpBinding, moduleKeyProblem } from "../../../src/livepatch/build/module/resolve.ts";
 import { compile } from "./compile.ts";
 
 const source = (limit: number, key: string) => `

@@ -1,8 +1,8 @@
 import { spawnSync } from "node:child_process";
 import { expect, test } from "vitest";
-import { applyToFile, sourceLines } from "../../../src/livepatch/build/apply.ts";
-import { safeLineStarts, withLineDirectives } from "../../../src/livepatch/build/line-directives.ts";
-import { parsePatch } from "../../../src/livepatch/build/patch.ts";
+import { applyToFile, sourceLines } from "../../../src/livepatch/build/source/apply.ts";
+import { safeLineStarts, withLineDirectives } from "../../../src/livepatch/build/source/line-directives.ts";
+import { parsePatch } from "../../../src/livepatch/build/source/patch.ts";
 
 function preprocess(text: string): string {
   const { stdout, status, stderr } = spawnSync("gcc", ["-E", "-P", "-x", "c", "-"], {

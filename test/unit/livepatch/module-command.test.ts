@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { buildFolderIn, relocatedUnit } from "../../../src/livepatch/build/module-command.ts";
-import type { Unit } from "../../../src/livepatch/build/units.ts";
+import { buildFolderIn, relocatedUnit } from "../../../src/livepatch/build/source/module-command.ts";
+import type { Unit } from "../../../src/livepatch/build/units/units.ts";
 
 const places = { copy: "/cache/m/gadget-1.0", kernel: "/cache/k", name: "gadget-1.0", identity: "1234" };
 

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { reloadCautions } from "../../../src/livepatch/build/cautions/module-reload.ts";
-import type { KlpBinding } from "../../../src/livepatch/build/resolve.ts";
+import type { KlpBinding } from "../../../src/livepatch/build/module/resolve.ts";
 
 const binding = (relocatedFor: string): KlpBinding => ({
   kind: "klp",

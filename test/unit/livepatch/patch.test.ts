@@ -5,8 +5,8 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { RekernelError } from "../../../src/core/errors.ts";
-import { applyToFile, joinLines, sourceLines } from "../../../src/livepatch/build/apply.ts";
-import { parsePatch, patchedPaths } from "../../../src/livepatch/build/patch.ts";
+import { applyToFile, joinLines, sourceLines } from "../../../src/livepatch/build/source/apply.ts";
+import { parsePatch, patchedPaths } from "../../../src/livepatch/build/source/patch.ts";
 
 function apply(original: string | undefined, patch: string): string | undefined {
   const file = parsePatch(patch, "fix.patch").files[0]!;

@@ -4,13 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { readElf } from "../../../src/formats/elf/read.ts";
-import type { TargetCode } from "../../../src/livepatch/build/match.ts";
+import type { TargetCode } from "../../../src/livepatch/build/match/match.ts";
+import { moduleCode } from "../../../src/livepatch/build/match/target-code.ts";
 import {
   type ExportedSymbol,
   type ResolveContext,
   resolveDestination,
-} from "../../../src/livepatch/build/resolve.ts";
-import { moduleCode } from "../../../src/livepatch/build/target-code.ts";
+} from "../../../src/livepatch/build/module/resolve.ts";
 
 /** Links C files into one relocatable object, as a module is. */
 function linked(name: string, ...sources: string[]): TargetCode {

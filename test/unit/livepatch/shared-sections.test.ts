@@ -6,16 +6,16 @@ import { R_X86_64_PC32, SHF_EXECINSTR, STT_SECTION } from "../../../src/formats/
 import { toOutputObject } from "../../../src/formats/elf/edit.ts";
 import { readElf } from "../../../src/formats/elf/read.ts";
 import { type OutputSection, type OutputSymbol, writeElf } from "../../../src/formats/elf/write.ts";
-import { differenceOf } from "../../../src/livepatch/build/difference.ts";
-import { includedPieces } from "../../../src/livepatch/build/inclusion.ts";
+import { differenceOf } from "../../../src/livepatch/build/difference/difference.ts";
+import { includedPieces } from "../../../src/livepatch/build/module/inclusion.ts";
 import {
   isPieceTarget,
   type Piece,
   readUnitObject,
   type UnitObject,
-} from "../../../src/livepatch/build/object.ts";
+} from "../../../src/livepatch/build/object/object.ts";
+import { shortBranchProblem } from "../../../src/livepatch/build/object/short-branches.ts";
 import { diffObjects } from "../../../src/livepatch/build/object-diff.ts";
-import { shortBranchProblem } from "../../../src/livepatch/build/short-branches.ts";
 import { compile, compileBytes, compileWith } from "./compile.ts";
 
 const sched = `#define __sched __attribute__((section(".sched.text")))

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { analyseUnit, type PlanContext } from "../../../src/livepatch/build/analysis.ts";
-import { readUnitObject } from "../../../src/livepatch/build/object.ts";
+import { moduleCode } from "../../../src/livepatch/build/match/target-code.ts";
+import { readUnitObject } from "../../../src/livepatch/build/object/object.ts";
 import { planModule } from "../../../src/livepatch/build/plan.ts";
-import { moduleCode } from "../../../src/livepatch/build/target-code.ts";
 import { link } from "./callers/link.ts";
 import { compileBytes } from "./compile.ts";
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { differenceOf } from "../../../src/livepatch/build/difference.ts";
-import { withoutAccepted, withoutIgnored } from "../../../src/livepatch/build/directives.ts";
+import { withoutAccepted, withoutIgnored } from "../../../src/livepatch/build/author/directives.ts";
+import { differenceOf } from "../../../src/livepatch/build/difference/difference.ts";
 import { compile } from "./compile.ts";
 
 const keys = `

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { readElf } from "../../../src/formats/elf/read.ts";
-import { moduleCode, moduleLocation } from "../../../src/livepatch/build/target-code.ts";
+import { moduleCode, moduleLocation } from "../../../src/livepatch/build/match/target-code.ts";
 
 test("the short and the long jumps of a module lead where they lead", () => {
   const folder = mkdtempSync(join(tmpdir(), "rekernel-test-"));

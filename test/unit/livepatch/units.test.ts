@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { RekernelError } from "../../../src/core/errors.ts";
-import { dependencies } from "../../../src/livepatch/build/gcc.ts";
-import { mayBe, roleOfFile } from "../../../src/livepatch/build/reach.ts";
-import { parseAnswer } from "../../../src/livepatch/build/units.ts";
+import { dependencies } from "../../../src/livepatch/build/units/gcc.ts";
+import { mayBe, roleOfFile } from "../../../src/livepatch/build/units/reach.ts";
+import { parseAnswer } from "../../../src/livepatch/build/units/units.ts";
 
 const flags = `gcc-12 -Wp,-MMD,net/ipv4/.x.o.d -O2 -g -gdwarf-5 -Wundef -DKBUILD_MODNAME='"x"'`;
 

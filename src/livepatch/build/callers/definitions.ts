@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { WorkOptions } from "../../../core/progress.ts";
-import { runClean } from "../kbuild.ts";
+import { runClean } from "../source/kbuild.ts";
 
 /** Suffixes of compilers' copies and parts of a function. */
 const variant = /\.(isra|constprop|part|cold|llvm|localalias)(\.\d+)*(?=\.|$)/g;

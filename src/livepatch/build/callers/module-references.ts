@@ -2,9 +2,9 @@
 import { SHF_ALLOC, SHN_UNDEF, STT_FUNC, STT_OBJECT } from "../../../formats/elf/constants.ts";
 import type { ElfFile, ElfSection, ElfSymbol } from "../../../formats/elf/read.ts";
 import { architectureOf } from "../arch/architecture.ts";
-import { readCode } from "../code.ts";
-import { sectionRole } from "../sections.ts";
-import { moduleLocation } from "../target-code.ts";
+import { moduleLocation } from "../match/target-code.ts";
+import { readCode } from "../object/code.ts";
+import { sectionRole } from "../object/sections.ts";
 import type { TargetReference } from "./reference.ts";
 
 /** A function of the module itself, by its location there, or one that it imports. */

@@ -1,7 +1,7 @@
-import type { Difference } from "../difference.ts";
+import type { Difference } from "../difference/difference.ts";
 import type { Caution } from "../finding.ts";
-import type { IncludedPiece } from "../inclusion.ts";
-import type { Piece, UnitObject } from "../object.ts";
+import type { IncludedPiece } from "../module/inclusion.ts";
+import type { Piece, UnitObject } from "../object/object.ts";
 import { pointerCautions } from "./kept-pointers.ts";
 import { stackCautions } from "./stays-on-stack.ts";
 

@@ -1,6 +1,6 @@
 /** Functions that change because the compiler has put a changed function into them: all of its carriers. Pure. */
 import { sourceName } from "../callers/definitions.ts";
-import type { ChangedFunction, Difference } from "../difference.ts";
+import type { ChangedFunction, Difference } from "../difference/difference.ts";
 
 /** An inlined function that the patch changes, and the functions of the symbol table that hold a copy of it. */
 export interface InlinedChange {

@@ -3,10 +3,10 @@
  * of operations that an open file refers to) has it still when the module is gone. Pure.
  */
 import type { AddressUse } from "../arch/address-flow.ts";
-import type { Difference } from "../difference.ts";
+import type { Difference } from "../difference/difference.ts";
 import type { Caution } from "../finding.ts";
-import type { IncludedPiece } from "../inclusion.ts";
-import { isPieceTarget, type Piece, type Reference } from "../object.ts";
+import type { IncludedPiece } from "../module/inclusion.ts";
+import { isPieceTarget, type Piece, type Reference } from "../object/object.ts";
 
 /** Functions that call what they are given before they return: nothing keeps the address. */
 const callsAtOnce =

@@ -1,5 +1,5 @@
 import type { Caution } from "../finding.ts";
-import type { KlpBinding } from "../resolve.ts";
+import type { KlpBinding } from "../module/resolve.ts";
 
 /**
  * Kernels before 6.3 do not clear a live patch's references to a module when that is unloaded, and refuse to write

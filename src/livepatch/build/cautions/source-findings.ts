@@ -2,10 +2,10 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { AnalysedUnit } from "../analysis.ts";
-import type { CompiledUnit } from "../compile.ts";
 import type { Caution } from "../finding.ts";
-import type { TouchedFile } from "../patched-tree.ts";
+import type { TouchedFile } from "../source/patched-tree.ts";
 import { readDebugInfo } from "../types/debug-info.ts";
+import type { CompiledUnit } from "../units/compile.ts";
 import { declarationCautions } from "./declarations.ts";
 import { changedSourceFunctions, type InlinedChange, withInlineReasons } from "./inlined.ts";
 

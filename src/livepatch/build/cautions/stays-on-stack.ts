@@ -3,9 +3,9 @@
  * functions is on its stack (klp_check_stack() in kernel/livepatch/transition.c): one that sleeps in such a function
  * keeps the transition from finishing. Pure.
  */
-import { type ChangedFunction, coldParent } from "../difference.ts";
+import { type ChangedFunction, coldParent } from "../difference/difference.ts";
 import type { Caution } from "../finding.ts";
-import { isPieceTarget, type Piece, pieceBytes, type Reference, type UnitObject } from "../object.ts";
+import { isPieceTarget, type Piece, pieceBytes, type Reference, type UnitObject } from "../object/object.ts";
 
 /** Asked by the main loop of a kernel thread (kernel/kthread.c). */
 const asksWhetherToStop = /^kthread_should_(stop|park)$/;

@@ -1,5 +1,5 @@
 /** What debug information says about the data of an object: types, members and places, by symbols' names. */
-import type { DataNames } from "../data-changes.ts";
+import type { DataNames } from "../difference/data-changes.ts";
 import { readDebugInfo, type UnitDebugInfo } from "./debug-info.ts";
 import { type CType, describeType, maxDepth, sizeOf, stripped } from "./model.ts";
 

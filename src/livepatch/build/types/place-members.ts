@@ -1,6 +1,6 @@
 /** A patch whose new members stand in bytes that lie unused in the kernel's structures. */
 import type { Caution } from "../finding.ts";
-import type { TouchedFile } from "../patched-tree.ts";
+import type { TouchedFile } from "../source/patched-tree.ts";
 import { type MemberPlacement, withMemberPlaced } from "./member-placement.ts";
 
 /** Undefined where the patched sources do not hold one of the structures in a plain form. */

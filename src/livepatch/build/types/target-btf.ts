@@ -1,7 +1,7 @@
 import type { Btf } from "../../../formats/btf.ts";
 import type { KernelImage } from "../../../kernel/image.ts";
-import type { TargetModules } from "../target-modules.ts";
-import type { UnitOwner } from "../units.ts";
+import type { TargetModules } from "../match/target-modules.ts";
+import type { UnitOwner } from "../units/units.ts";
 import { moduleTypes } from "./target-types.ts";
 
 /**

@@ -7,9 +7,9 @@ import {
   withMatch,
 } from "../../../../src/livepatch/build/analysis.ts";
 import { carryAcrossUnits } from "../../../../src/livepatch/build/callers/carry-across-units.ts";
-import { readUnitObject } from "../../../../src/livepatch/build/object.ts";
+import { moduleCode } from "../../../../src/livepatch/build/match/target-code.ts";
+import { readUnitObject } from "../../../../src/livepatch/build/object/object.ts";
 import { planModule } from "../../../../src/livepatch/build/plan.ts";
-import { moduleCode } from "../../../../src/livepatch/build/target-code.ts";
 import { compileBytes } from "../compile.ts";
 import { link } from "./link.ts";
 

@@ -9,7 +9,7 @@ import {
 } from "../../../../src/livepatch/build/callers/image-references.ts";
 import { referencesInModule } from "../../../../src/livepatch/build/callers/module-references.ts";
 import { holderName, type TargetReference } from "../../../../src/livepatch/build/callers/reference.ts";
-import { moduleLocation } from "../../../../src/livepatch/build/target-code.ts";
+import { moduleLocation } from "../../../../src/livepatch/build/match/target-code.ts";
 import { compileBytes } from "../compile.ts";
 import { link } from "./link.ts";
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { changeCautions } from "../../../../src/livepatch/build/cautions/change-cautions.ts";
-import { differenceOf } from "../../../../src/livepatch/build/difference.ts";
-import { includedPieces } from "../../../../src/livepatch/build/inclusion.ts";
+import { differenceOf } from "../../../../src/livepatch/build/difference/difference.ts";
+import { includedPieces } from "../../../../src/livepatch/build/module/inclusion.ts";
 import { compile } from "../compile.ts";
 
 const declarations = `

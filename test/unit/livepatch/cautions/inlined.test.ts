@@ -5,8 +5,8 @@ import {
   changedSourceFunctions,
   withInlineReasons,
 } from "../../../../src/livepatch/build/cautions/inlined.ts";
-import { differenceOf } from "../../../../src/livepatch/build/difference.ts";
-import { readUnitObject } from "../../../../src/livepatch/build/object.ts";
+import { differenceOf } from "../../../../src/livepatch/build/difference/difference.ts";
+import { readUnitObject } from "../../../../src/livepatch/build/object/object.ts";
 import { readDebugInfo } from "../../../../src/livepatch/build/types/debug-info.ts";
 import { compileUnit } from "../types/compile-with-debug-info.ts";
 

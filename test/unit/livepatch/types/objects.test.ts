@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { readUnitObject } from "../../../../src/livepatch/build/object.ts";
+import { readUnitObject } from "../../../../src/livepatch/build/object/object.ts";
 import { diffObjects } from "../../../../src/livepatch/build/object-diff.ts";
 import { compileUnit } from "./compile-with-debug-info.ts";
 

@@ -1,0 +1,104 @@
+/**
+ * The difference between two objects of one translation unit. Pure: objects in, a verdict out.
+ *
+ * A function counts as changed when its bytes, what its relocations refer to, the entries of the
+ * kernel's tables that belong to it, or read-only data that it reads differ.
+ */
+
+import type { Caution, Problem } from "../finding.ts";
+import type { Piece, UnitObject } from "../object/object.ts";
+import { Comparison } from "./comparison.ts";
+import { type Correlation, correlate } from "./correlate.ts";
+import { type DataNames, dataFindings } from "./data-changes.ts";
+
+export interface ChangedFunction {
+  original: Piece;
+  patched: Piece;
+  /** In the words of a report: "its instructions differ". */
+  reason: string;
+}
+
+export interface Difference {
+  verdict: "patchable" | "unchanged" | "refused";
+  changed: readonly ChangedFunction[];
+  /** Functions that only the patched object has; those that nothing refers to are left out of the module. */
+  newFunctions: readonly Piece[];
+  removedFunctions: readonly Piece[];
+  problems: readonly Problem[];
+  cautions: readonly Caution[];
+  correlation: Correlation;
+  /** Equal bytes that refer to equal things. */
+  sameContent(original: Piece, patched: Piece): boolean;
+}
+
+/** @param names what debug information of the original says about its data */
+export function differenceOf(original: UnitObject, patched: UnitObject, names?: DataNames): Difference {
+  const correlation = correlate(original, patched);
+  const comparison = new Comparison(correlation);
+  const changed: ChangedFunction[] = [];
+  const newFunctions: Piece[] = [];
+  const problems: Problem[] = [];
+  const reasons = new Map<Piece, string>();
+
+  for (const piece of patched.pieces) {
+    if (piece.role !== "code" && piece.role !== "initCode") continue;
+    const before = correlation.originalOf.get(piece);
+    if (!before) {
+      if (piece.role === "code") newFunctions.push(piece);
+      continue;
+    }
+    const reason = comparison.functionDifference(before, piece);
+    if (reason !== undefined) reasons.set(piece, reason);
+  }
+  // A .cold part is the tail of its function: whoever replaces the one replaces the other.
+  for (const piece of [...reasons.keys(), ...newFunctions]) {
+    const parent = coldParent(piece, patched);
+    if (parent && correlation.originalOf.has(parent) && !reasons.has(parent))
+      reasons.set(parent, `its cold part ${piece.name} changed`);
+  }
+  const sameContent = (a: Piece, b: Piece) => comparison.sameContent(a, b);
+  const data = dataFindings(original, patched, correlation, sameContent, names);
+  // What ran at the start and reads data that changes is no matter of its own where the data cannot be carried.
+  const held = new Set(data.problems.map(({ subject }) => `it reads ${subject}, whose content changed`));
+  for (const [piece, reason] of reasons) {
+    if (piece.role === "initCode" && held.has(reason)) continue;
+    const before = correlation.originalOf.get(piece)!;
+    if (piece.role === "initCode") problems.push(initChange(piece));
+    else if (!coldParent(piece, patched)) changed.push({ original: before, patched: piece, reason });
+  }
+  changed.sort(
+    (a, b) => a.patched.section.index - b.patched.section.index || a.patched.start - b.patched.start,
+  );
+  const removedFunctions = original.pieces.filter(
+    (piece) => piece.role === "code" && !correlation.patchedOf.has(piece),
+  );
+  problems.push(...data.problems);
+
+  const verdict = problems.length > 0 ? "refused" : changed.length > 0 ? "patchable" : "unchanged";
+  return {
+    verdict,
+    changed,
+    newFunctions: newFunctions.filter((piece) => !coldParent(piece, patched)),
+    removedFunctions,
+    problems,
+    cautions: data.cautions,
+    correlation,
+    sameContent,
+  };
+}
+
+/** The function whose unlikely tail `piece` is (gcc: `f.cold`, `f.cold.1`). */
+export function coldParent(piece: Piece, object: UnitObject): Piece | undefined {
+  const match = /^(.*)\.cold(\.\d+)?$/.exec(piece.name);
+  return match?.[1] === undefined ? undefined : object.byName.get(match[1]);
+}
+
+function initChange(piece: Piece): Problem {
+  return {
+    code: "RK-INIT-CHANGE",
+    message: `${piece.name} changes, but it lies in ${piece.section.name}: it has run already and is gone, or runs only when the module is removed.`,
+    hint: "Leave the change to __init and __exit code out of the live patch, or do its work in a callback.",
+    subject: piece.name,
+    section: piece.section.name,
+  };
+}
