@@ -59,8 +59,11 @@ const unit = (source: string): Unit => ({
 });
 const units = ["reached", "aside", "pasting", "asking", "stranger"].map((name) => unit(`drivers/${name}.c`));
 
-async function compiled(patch: string): Promise<string[]> {
-  const touched = await applyPatches(trees, [parsePatch(patch)]);
+async function compiled(...patches: string[]): Promise<string[]> {
+  const touched = await applyPatches(
+    trees,
+    patches.map((patch) => parsePatch(patch)),
+  );
   await using tree = await makePatchedTree(trees, touched);
   return (await compileUnits(trees, tree, units)).map(({ source }) => source);
 }
@@ -127,4 +130,18 @@ test("a unit of the patch itself is compiled, whatever changes in it", async () 
  int stranger(void) { return 3; }
 `;
   expect(await compiled(comment)).toEqual(["drivers/stranger.c"]);
+});
+
+test("patches are applied one after the other", async () => {
+  const step = (before: number, after: number) => `--- a/include/limits.h
++++ b/include/limits.h
+@@ -1,2 +1,2 @@
+ #define SMALL 1
+-#define LARGE ${before}
++#define LARGE ${after}
+`;
+  const [there, on, back] = [step(10, 11), step(11, 12), step(12, 10)];
+  expect(await compiled(there, on)).toEqual(["drivers/reached.c", "drivers/pasting.c"]);
+  await expect(compiled(there, on, back)).rejects.toMatchObject({ code: "RK-NO-FUNCTIONAL-CHANGE" });
+  await expect(compiled(on, there)).rejects.toMatchObject({ code: "RK-PATCH-DOES-NOT-APPLY" });
 });

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { documents } from "../../../src/documents/documents.ts";
 import { diffObjects } from "../../../src/livepatch/build/object-diff.ts";
 import { compileBytes } from "./compile.ts";
 
@@ -98,6 +99,30 @@ describe("rekernel patch diff", () => {
   });
   afterAll(() => rmSync(folder, { recursive: true }));
 
+  const program = join(import.meta.dirname, "../../../bin/rekernel");
+  const run = (name: string, ...options: string[]) =>
+    spawnSync(program, ["patch", "diff", join(folder, "a.o"), join(folder, name), ...options], {
+      encoding: "utf8",
+    });
+
+  it.each([
+    ["b.o", "patchable", ["check"]],
+    ["a.o", "unchanged", []],
+    ["c.o", "refused", []],
+  ])("a.o and %s: the document says %s", (name, verdict, changed) => {
+    const document = JSON.parse(run(name, "--json").stdout);
+    documents["rekernel patch diff"]!.parse(document);
+    expect(document).toMatchObject({ verdict, changed, new: [], reasons: expect.any(Array) });
+  });
+
+  it("tells people the same, with all of a hint below its reason", () => {
+    expect(run("a.o").stdout).toBe("No functional change.\n");
+    expect(run("b.o").stdout).toMatch(/^Patchable\.\n {2}check: its instructions differ\n/);
+    const { stdout } = run("c.o");
+    expect(stdout).toMatch(/^Cannot be patched\.\n {2}RK-DATA-CHANGE: .*limit/);
+    expect(stdout).toMatch(/\n {4}static int set_limit\(.*\n {4}REKERNEL_PRE_PATCH\(set_limit\);\n/);
+  });
+
   it.each([
     ["b.o", 0],
     ["a.o", 3],
@@ -105,10 +130,6 @@ describe("rekernel patch diff", () => {
     ["cut.o", 1],
     ["missing.o", 1],
   ])("a.o and %s: exit code %i", (name, code) => {
-    const program = join(import.meta.dirname, "../../../bin/rekernel");
-    expect(
-      spawnSync(program, ["patch", "diff", join(folder, "a.o"), join(folder, name)], { encoding: "utf8" })
-        .status,
-    ).toBe(code);
+    expect(run(name).status).toBe(code);
   });
 });

@@ -29,6 +29,51 @@ testPairs("functions and data", [
     leaves: ["f", "g"],
   },
   {
+    name: "a long string, which is aligned, between others",
+    ...swap(
+      `int f(int x) { printk("the first of the long strings of this file, %d", x); return x; }
+int g(int x) { printk("the second of the long strings of this file, %d", x); printk("%d"); return x; }
+int h(int x) { printk("the second of the long strings of this file, %d", x + 1); return x; }
+`,
+      "the first of",
+      "the first and longest of",
+    ),
+    verdict: "patchable",
+    changed: ["f"],
+    leaves: ["g", "h"],
+  },
+  {
+    name: "a string that two functions share changes in one",
+    ...swap(
+      `int f(int x) { printk("shared %d", x); return x; }\nint g(int x) { printk("shared %d", x); return x * 2; }\n`,
+      "shared",
+      "own",
+    ),
+    verdict: "patchable",
+    changed: ["f"],
+    leaves: ["g"],
+  },
+  {
+    name: "a string that is the end of another",
+    source: `int f(int x) { printk("value of limit"); return x; }\nint g(int x) { printk("limit"); return x * 2; }\n`,
+    patched: `int f(int x) { printk("value of limit"); return x; }\nint g(int x) { printk("of limit"); return x * 2; }\n`,
+    verdict: "patchable",
+    changed: ["g"],
+    leaves: ["f"],
+  },
+  {
+    name: "constants of 8 and 16 bytes, which are merged by their content",
+    source: `#define CONSTANT(name, size, value) asm(".pushsection .rodata.cst" #size ", \\"aM\\", @progbits, " #size "\\n" name ": .fill " #size ", 1, " #value "\\n .popsection"); extern const char name_##value[] __asm__(name);
+CONSTANT("one", 8, 11) CONSTANT("two", 8, 12) CONSTANT("three", 16, 13)
+int f(int x) { use(name_11); return x; }\nint g(int x) { use(name_12); use(name_13); return x * 2; }\n`,
+    patched: `#define CONSTANT(name, size, value) asm(".pushsection .rodata.cst" #size ", \\"aM\\", @progbits, " #size "\\n" name ": .fill " #size ", 1, " #value "\\n .popsection"); extern const char name_##value[] __asm__(name);
+CONSTANT("two", 8, 12) CONSTANT("one", 8, 15) CONSTANT("three", 16, 13)
+int f(int x) { use(name_15); return x; }\nint g(int x) { use(name_12); use(name_13); return x * 2; }\n`,
+    verdict: "patchable",
+    changed: ["f"],
+    leaves: ["g"],
+  },
+  {
     name: "strings that are not merged",
     flags: ["-fno-merge-constants"],
     ...swap(

@@ -133,4 +133,31 @@ testPairs("static locals", [
     patched: '\n\n\nint a(int x) { PRINTK_INDEX("one"); return x; }\n',
     verdict: "unchanged",
   },
+  {
+    name: "the printk index comes along",
+    source:
+      'int a(int x) { PRINTK_INDEX("one"); return x; }\nint b(int x) { PRINTK_INDEX("two"); return x; }\n',
+    patched:
+      'int a(int x) { PRINTK_INDEX("one"); return x; }\nint b(int x) { PRINTK_INDEX("TWO"); return x * 2; }\n',
+    verdict: "patchable",
+    changed: ["b"],
+    leaves: ["a"],
+  },
+  ...["#", "#.1"].map(
+    (number): Pair => ({
+      name: `as clang names them: count${number}`,
+      source: `int f(int x) { static int count __asm__("f.count${number.slice(1)}"); count += x; use(&count); return x; }
+int g(int x) { static int count __asm__("g.count${number.slice(1)}") = 3; count += x; use(&count); return x; }
+`,
+      patched: `int e(int x) { static int count __asm__("e.count"); count += x; use(&count); return x; }
+int f(int x) { static int count __asm__("f.count.7"); count += x; use(&count); return x; }
+int g(int x) { static int count __asm__("g.count.8") = 3; count -= x; use(&count); return x; }
+`,
+      verdict: "patchable",
+      changed: ["g"],
+      new: ["e"],
+      brings: ["e.count"],
+      leaves: ["f", "f.count.7", "g.count.8"],
+    }),
+  ),
 ] satisfies Pair[]);

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { withMemberPlaced } from "../../../../src/livepatch/build/types/member-placement.ts";
+import { withMembersPlaced } from "../../../../src/livepatch/build/types/place-members.ts";
 
 const source = `struct other { int added; };
 struct foo {
@@ -68,5 +69,36 @@ describe("a new member", () => {
         expect(lines(placed)).toBe(lines(text));
       }),
     );
+  });
+});
+
+describe("a patch's new members", () => {
+  const file = (path: string, text: string) => ({
+    path,
+    change: "modify" as const,
+    text,
+    compiled: `#line 1\n${text}`,
+    offsets: [],
+  });
+  const other = file("fs/other.c", "struct bar;\n");
+
+  it("are declared where there is room in the one file that has the structure, with a caution", () => {
+    const placed = withMembersPlaced([other, file("fs/foo.h", source)], [placement])!;
+    expect(placed.touched[0]).toBe(other);
+    for (const text of [placed.touched[1]!.text, placed.touched[1]!.compiled])
+      expect(text).toContain("bool a, last; unsigned int added;");
+    expect(placed.cautions).toMatchObject([
+      {
+        code: "RK-CAUTION-MEMBER-PLACED",
+        message: expect.stringContaining("added of struct foo is declared behind last"),
+        source: "fs/foo.h",
+      },
+    ]);
+  });
+
+  it("stay where no file or more than one has it", () => {
+    expect(withMembersPlaced([other], [placement])).toBeUndefined();
+    const twice = [file("fs/foo.h", source), file("fs/bar.h", source)];
+    expect(withMembersPlaced(twice, [placement])).toBeUndefined();
   });
 });
