@@ -80,7 +80,9 @@ export const patchBuildDocument = documentOf<BuildReport & { trial?: PatchTrial 
     warnings: z.array(z.string()).describe("what kbuild and objtool warned of"),
     inputs: z
       .array(z.strictObject({ name: z.string(), sha256: z.string() }))
-      .describe("patches, kernel image, configuration, Module.symvers, and patched out-of-tree modules"),
+      .describe(
+        "patches, kernel image, configuration, Module.symvers, patched modules and those that they need, and the source where it is a tarball",
+      ),
     timesMs: z
       .strictObject({
         trees: z.number(),

@@ -1,9 +1,11 @@
+import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { documents, progressLine } from "../../src/documents/documents.ts";
-import { bootableKernel } from "../../src/kernel/target.ts";
+import { bootableKernel, targetKernel } from "../../src/kernel/target.ts";
 import { rekernel, root } from "../unit/cli/run.ts";
 import { testKernels } from "./kernels.ts";
 
@@ -36,10 +38,33 @@ test("from a patch to a loaded module and a loaded kernel, by the command line a
 
   const module = join(share, "livepatch_demo.ko");
   const patch = join(root, "demo/cgroup-kill.patch");
-  const options = ["--kernel", previous, "--name", "livepatch_demo", "--output", module, "--json"];
+  const options = [
+    "--kernel",
+    previous,
+    "--name",
+    "livepatch_demo",
+    "--output",
+    module,
+    "--verify",
+    "--json",
+  ];
   const build = await rekernel(["patch", "build", patch, ...options]);
   expect(build.exitCode, build.stdout).toBe(0);
-  expect(parse("patch build", build.stdout)).toMatchObject({ functions: [{ name: "__cgroup_kill" }] });
+  const report = parse("patch build", build.stdout);
+  expect(report).toMatchObject({
+    functions: [{ name: "__cgroup_kill", sizeBytes: expect.any(Number), reason: expect.any(String) }],
+    trial: { verdict: "clean", warnings: [] },
+  });
+  const { image: path, config, symvers, source } = await targetKernel(previous);
+  const inputs = await Promise.all(
+    [patch, path, config, symvers, source.path].map(async (name) => ({
+      name,
+      sha256: createHash("sha256")
+        .update(await readFile(name))
+        .digest("hex"),
+    })),
+  );
+  expect(report).toMatchObject({ inputs });
   for (const line of build.stderr.trimEnd().split("\n")) progressLine.parse(JSON.parse(line));
 
   const inspected = await rekernel(["patch", "inspect", module, "--json"]);

@@ -30,6 +30,7 @@ import { withModuleSources } from "./source/module-source.ts";
 import { inBuildFolders, moduleFilesOf } from "./source/out-of-tree.ts";
 import type { SourcePatch } from "./source/patch.ts";
 import { applyPatches, makePatchedTree, type TouchedFile } from "./source/patched-tree.ts";
+import { sourceDigest } from "./source/source-digest.ts";
 import { type KernelTrees, prepareTrees } from "./source/trees.ts";
 import { withTypeFindings } from "./types/judge-units.ts";
 import { withMembersPlaced } from "./types/place-members.ts";
@@ -241,7 +242,7 @@ async function buildTouched(
       inlined: told.inlined,
       cautions: [...earlier, ...plan.cautions, ...told.cautions],
       warnings: linked.warnings,
-      inputs: await inputs(options, foreign),
+      inputs: await inputs(options, trees, modules),
       timesMs: {
         trees: treesMs,
         compile: compileMs,
@@ -352,13 +353,16 @@ function atLeast(release: string, major: number, minor: number): boolean {
 }
 
 async function inputs(
-  { patches, target }: BuildOptions,
-  modules: readonly { path: string }[],
+  { patches, target, signal }: BuildOptions,
+  trees: KernelTrees,
+  modules: TargetModules,
 ): Promise<BuildReport["inputs"]> {
-  const files = [target.image, target.config, target.symvers, ...modules.map(({ path }) => path)];
+  const files = [target.image, target.config, target.symvers, ...modules.paths()];
+  const source = await sourceDigest(target, trees, signal);
   return [
     ...patches.map((patch) => ({ name: patch.name, sha256: patch.sha256 })),
     ...(await Promise.all(files.map(async (path) => ({ name: path, sha256: sha256(await readFile(path)) })))),
+    ...(source === undefined ? [] : [source]),
   ];
 }
 

@@ -46,6 +46,11 @@ export class TargetModules {
     return exports;
   }
 
+  /** The files of all that were opened. */
+  paths(): string[] {
+    return [...this.#opened.values()].map(({ path }) => path);
+  }
+
   /** Those opened that are not the kernel's own. */
   foreign(): { name: string; path: string }[] {
     return [...this.#opened]
