@@ -58,7 +58,7 @@ describe("a prepared tree", () => {
     const sections = (path: string): Map<string, Buffer> =>
       new Map(
         readElf(readFileSync(path))
-          .sections.filter(({ name }) => name !== "" && !/^\.rela|tab$/.test(name))
+          .sections.filter(({ name }) => name !== "" && !/^\.(rela|debug_)|tab$/.test(name))
           .map(({ name, data }) => [name, Buffer.from(data)]),
       );
     const original = sections(unit!.original);
@@ -78,6 +78,16 @@ describe("a prepared tree", () => {
     expect((await unitsOfPatch(trees, touched)).map((unit) => unit.source)).toEqual([
       "kernel/sched/build_policy.c",
     ]);
+  });
+
+  test("finds those that reach a header through one that kbuild generates", async () => {
+    const header = "include/asm-generic/mcs_spinlock.h";
+    const [first, second] = readFileSync(join(trees.pristine, header), "latin1").split("\n");
+    const text = `--- a/${header}\n+++ b/${header}\n@@ -1,2 +1,3 @@\n ${first}\n+#define ADDED 1\n ${second}\n`;
+    const touched = await applyPatches(trees, [parsePatch(text)]);
+    const reached = (await unitsOfPatch(trees, touched)).map(({ source }) => source);
+    expect(reached).toContain("kernel/locking/qspinlock.c");
+    expect(reached).not.toContain("kernel/locking/mutex-debug.c");
   });
 
   test("names the line of the patched file that does not compile", async () => {
