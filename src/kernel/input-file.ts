@@ -19,8 +19,9 @@ export async function readInputFile(path: string, what: string): Promise<Uint8Ar
     try {
       const stat = await handle.stat();
       if (stat.isDirectory()) throw fail("it is a folder", `Give the path of the ${what} itself.`);
-      if (!stat.isFile()) throw fail("it is not a regular file", `Give the path of a ${what}.`);
-      if (stat.size > maxInputBytes) throw fail("it is larger than 2 GiB", `Give the path of a ${what}.`);
+      if (!stat.isFile()) throw fail("it is not a regular file", `Give the path of the ${what} itself.`);
+      if (stat.size > maxInputBytes)
+        throw fail("it is larger than 2 GiB", `Give the path of the ${what} itself.`);
       if (stat.size === 0) throw fail("it is empty", "Get it again from where it came.");
       return await handle.readFile();
     } finally {

@@ -1,11 +1,11 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { documents } from "../../../src/documents/documents.ts";
 import { diffObjects } from "../../../src/livepatch/build/object-diff.ts";
-import { compileBytes } from "./compile.ts";
+import { compileBytes, compileWith } from "./compile.ts";
 
 const source = `
 int limit = 10;
@@ -85,6 +85,34 @@ describe("the difference of two objects by itself", () => {
       verdict: "refused",
       reasons: [{ code: "RK-NO-FENTRY" }],
     });
+  });
+});
+
+describe("objects that cannot be compared", () => {
+  const refusal = (message: string) =>
+    expect.objectContaining({
+      code: "RK-BAD-OBJECT",
+      exitCode: 1,
+      message: expect.stringContaining(message),
+    });
+
+  it("are those without machine code, which would all be the same", () => {
+    const slim = compileWith("gcc", ["-flto"], source);
+    expect(() => diffObjects(slim, slim, { original: "a.o", patched: "b.o" })).toThrow(
+      refusal("a.o is not an object that can be compared: it holds the compiler's intermediate code"),
+    );
+    const fat = compileWith("gcc", ["-flto", "-ffat-lto-objects"], source.replace("x > 5", "x > 6"));
+    expect(diffObjects(compileBytes(source), fat, { original: "a.o", patched: "b.o" })).toMatchObject({
+      verdict: "patchable",
+      changed: ["check"],
+    });
+  });
+
+  it("are programs", () => {
+    const program = readFileSync("/bin/true");
+    expect(() => diffObjects(program, program, { original: "a.o", patched: "b.o" })).toThrow(
+      refusal("it is not a relocatable object"),
+    );
   });
 });
 

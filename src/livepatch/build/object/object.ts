@@ -139,6 +139,9 @@ class ObjectReader {
         `it is for another architecture (ELF machine ${elf.header.machine}), which rekernel does not compare yet`,
       );
     this.#arch = arch;
+    // gcc -flto without -ffat-lto-objects (lto-streamer-out.c): two of them would pass for the same.
+    if (elf.symbols.some((symbol) => symbol.name === "__gnu_lto_slim"))
+      throw badObject(elf.name, "it holds the compiler's intermediate code (-flto), and no machine code");
     if (elf.symbols.length === 0) throw badObject(elf.name, "it has no symbol table");
     for (const symbol of elf.symbols) {
       if (symbol.type === STT_SECTION || symbol.type === STT_FILE) continue;
