@@ -1,6 +1,7 @@
 import { type Command, Option } from "commander";
 import { RekernelError } from "../core/errors.ts";
 import type { TargetKernel } from "../kernel/target.ts";
+import type { PatchTrial } from "../lab/patch-trial.ts";
 import type { BuildReport } from "../livepatch/build/build.ts";
 import { action, type CommandContext, examples } from "./context.ts";
 
@@ -65,19 +66,7 @@ export function registerPatchBuild(parent: Command): void {
           signal: context.signal,
         });
         const trial = options.verify === true ? await verify(report, target, context) : undefined;
-        context.print(buildReportText(report, context));
-        if (trial) {
-          const without = report.objects.filter(
-            (object) => object !== "vmlinux" && !trial.targetsLoaded.includes(object),
-          );
-          context.print(
-            `Tried in a VM of that kernel: loaded twice, taken back twice, no warning in the log.`,
-          );
-          if (without.length > 0)
-            context.print(
-              `  Without ${without.join(", ")}, which does not load there: its functions were not replaced.`,
-            );
-        }
+        context.print(buildReportText(report, trial, context));
         context.result({ ...report, ...(trial === undefined ? {} : { trial }) });
       }),
     );
@@ -93,7 +82,11 @@ function collect(value: string, previous: string[] = []): string[] {
   return [...previous, value];
 }
 
-function buildReportText(report: BuildReport, { style }: CommandContext): string {
+function buildReportText(
+  report: BuildReport,
+  trial: PatchTrial | undefined,
+  { style }: CommandContext,
+): string {
   const { functions, included, match, timesMs, audit } = report;
   const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
   const list = functions.map(
@@ -114,6 +107,7 @@ function buildReportText(report: BuildReport, { style }: CommandContext): string
     "",
     `Match   ${match.identicalFunctions} of ${match.comparedFunctions} functions of the touched units are the kernel's own`,
     `Audit   ${count(audit.importedSymbols, "exported symbol")}, ${count(audit.klpSymbols, "symbol")} bound by livepatch, all in the target`,
+    ...(trial ? trialLines(report, trial) : []),
     ...cautionLines(report.cautions, style),
     ...report.notBuilt.map((source) => `Not in this kernel: ${source}`),
     ...report.warnings.map((warning) => `Warning ${warning}`),
@@ -121,6 +115,16 @@ function buildReportText(report: BuildReport, { style }: CommandContext): string
     "",
     `Load it on that kernel, as root: rekernel patch load ${report.output}`,
   ].join("\n");
+}
+
+function trialLines({ objects }: BuildReport, { targetsLoaded }: PatchTrial): string[] {
+  const without = objects.filter((object) => object !== "vmlinux" && !targetsLoaded.includes(object));
+  return [
+    "Trial   in a VM of that kernel: loaded twice, taken back twice, no warning in the log",
+    ...(without.length > 0
+      ? [`        without ${without.join(", ")}, not loaded there: what it replaces in them was not tried`]
+      : []),
+  ];
 }
 
 /** With a blank line around the list, where there is any. */
