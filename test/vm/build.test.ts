@@ -243,7 +243,7 @@ describe("patches that cannot become live patches", () => {
     await expect(build("data", data)).rejects.toEqual(refusal("RK-DATA-CHANGE", 4));
   });
 
-  test("a source that is not the target's: the match says which functions differ", async () => {
+  test("a source that is not the target's: the refusal says where it differs", async () => {
     const newest = await targetKernel((await testKernels()).newest);
     const { image, config, symvers, modules } = target;
     const other: TargetKernel = {
@@ -261,7 +261,9 @@ describe("patches that cannot become live patches", () => {
     );
     const failed = build("other", text, { target: other });
     await expect(failed).rejects.toEqual(refusal("RK-SOURCE-MISMATCH", 4));
-    await expect(failed).rejects.toThrow("__cgroup_kill");
+    await expect(failed).rejects.toThrow(
+      /lays out types otherwise than .*: struct \w+|__cgroup_kill/,
+    );
   });
 
   test("a module that makes the kernel warn does not stand its trial", async () => {

@@ -37,10 +37,12 @@ export interface TypeFindings {
  * their text. A type that only the patched object has is no change.
  *
  * @param texts of the unpatched units, and of what defines their types, by path: see findTransient()
+ * @param isInitialised whether a global or static variable begins as anything but zeroes
  */
 export function findTypeChanges(
   units: readonly UnitTypes[],
   texts: ReadonlyMap<string, string> = new Map(),
+  isInitialised: (variable: string) => boolean = () => true,
 ): TypeFindings {
   const changed = changedTypes(units);
   const harmful = [...changed.values()].filter(({ change }) => change.severity === "changed");
@@ -62,18 +64,19 @@ export function findTypeChanges(
     else if (!type.change.onlyMoved || causes.size === 0) refusedTypes.push(type);
   }
   problems.push(...refusedTypes.map(refused));
-  const placements = refusedTypes.map(placementsOf);
+  const placements = refusedTypes.map((type) => placementsOf(type, isInitialised));
   const placeable = placements.length > 0 && placements.every((found) => found !== undefined);
   return { problems, cautions, placements: placeable ? placements.flat() : undefined };
 }
 
-/**
- * Only for structures that others point to or hold: one that is a variable somewhere may be initialised by the order
- * of its members.
- */
-function placementsOf({ key, before, change, uses }: ChangedType): MemberPlacement[] | undefined {
-  if (!change.onlyAdded || uses.some(({ kind, pointers }) => kind !== "member" && pointers === 0))
-    return undefined;
+/** Only where no variable can be initialised by the order of the members. */
+function placementsOf(
+  { key, before, change, uses }: ChangedType,
+  isInitialised: (variable: string) => boolean,
+): MemberPlacement[] | undefined {
+  const isOrdered = ({ kind, pointers, name }: TypeUse) =>
+    pointers === 0 && kind !== "member" && (kind !== "variable" || isInitialised(name));
+  if (!change.onlyAdded || uses.some(isOrdered)) return undefined;
   return placeInGaps(before, change.added)?.map(({ field, behindName }) => ({
     structure: key,
     member: field.name,

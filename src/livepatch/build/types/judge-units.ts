@@ -4,6 +4,7 @@ import type { Btf } from "../../../formats/btf.ts";
 import type { AnalysedUnit } from "../analysis.ts";
 import type { Difference } from "../difference/difference.ts";
 import type { Problem } from "../finding.ts";
+import { pieceBytes } from "../object/object.ts";
 import type { CompiledUnit } from "../units/compile.ts";
 import { findTypeChanges, type UnitTypes } from "./changes.ts";
 import { readDebugInfo } from "./debug-info.ts";
@@ -45,7 +46,9 @@ export async function withTypeFindings(
       source === undefined ? [] : pathOf(source),
     );
     const paths = new Set([...compiled.map(({ source }) => source), ...definitions]);
-    findings = findTypeChanges(await typesOf(compiled), await textsOf(paths, tree));
+    findings = findTypeChanges(await typesOf(compiled), await textsOf(paths, tree), (variable) =>
+      units.some((unit) => isInitialised(unit, variable)),
+    );
   }
   const { cautions, placements } = findings;
   const problems = [...findings.problems];
@@ -62,6 +65,11 @@ export async function withTypeFindings(
     cautions: [...first.cautions, ...cautions],
   };
   return { units: units.map((unit) => (unit === first ? judged : unit)), placements };
+}
+
+function isInitialised({ original }: AnalysedUnit, variable: string): boolean {
+  const piece = original.byName.get(variable);
+  return piece !== undefined && (piece.references.length > 0 || pieceBytes(piece).some((byte) => byte !== 0));
 }
 
 function bringsSomething(unit: AnalysedUnit): boolean {
