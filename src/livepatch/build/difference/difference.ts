@@ -6,7 +6,8 @@
  */
 
 import type { Caution, Problem } from "../finding.ts";
-import type { Piece, UnitObject } from "../object/object.ts";
+import { isPieceTarget, type Piece, type UnitObject } from "../object/object.ts";
+import { isInitData, isOrdinaryData } from "../object/sections.ts";
 import { Comparison } from "./comparison.ts";
 import { type Correlation, correlate } from "./correlate.ts";
 import { type DataNames, dataFindings } from "./data-changes.ts";
@@ -33,8 +34,11 @@ export interface Difference {
 
 /** @param names what debug information of the original says about its data */
 export function differenceOf(original: UnitObject, patched: UnitObject, names?: DataNames): Difference {
-  const correlation = correlate(original, patched);
+  const all = correlate(original, patched);
+  const correlation = withoutKeptCode(all);
   const comparison = new Comparison(correlation);
+  // What ran at the start is done, whichever of the two it called or pointed to.
+  const atStart = correlation === all ? comparison : new Comparison(all);
   const changed: ChangedFunction[] = [];
   const newFunctions: Piece[] = [];
   const problems: Problem[] = [];
@@ -47,7 +51,7 @@ export function differenceOf(original: UnitObject, patched: UnitObject, names?: 
       if (piece.role === "code") newFunctions.push(piece);
       continue;
     }
-    const reason = comparison.functionDifference(before, piece);
+    const reason = (piece.role === "initCode" ? atStart : comparison).functionDifference(before, piece);
     if (reason !== undefined) reasons.set(piece, reason);
   }
   // A .cold part is the tail of its function: whoever replaces the one replaces the other.
@@ -57,7 +61,10 @@ export function differenceOf(original: UnitObject, patched: UnitObject, names?: 
       reasons.set(parent, `its cold part ${piece.name} changed`);
   }
   const sameContent = (a: Piece, b: Piece) => comparison.sameContent(a, b);
-  const data = dataFindings(original, patched, correlation, sameContent, names);
+  const isKept = (piece: Piece) => piece.role === "initCode" && all.patchedOf.get(piece)?.role === "code";
+  const sameData = (a: Piece, b: Piece) =>
+    (isInitData(a.section.name) ? atStart : comparison).sameContent(a, b);
+  const data = dataFindings(original, patched, correlation, sameData, names);
   // What ran at the start and reads data that changes is no matter of its own where the data cannot be carried.
   const held = new Set(data.problems.map(({ subject }) => `it reads ${subject}, whose content changed`));
   for (const [piece, reason] of reasons) {
@@ -73,6 +80,16 @@ export function differenceOf(original: UnitObject, patched: UnitObject, names?: 
     (piece) => piece.role === "code" && !correlation.patchedOf.has(piece),
   );
   problems.push(...data.problems);
+  for (const piece of patched.pieces) {
+    const { role, section } = piece;
+    if (role !== "data" || !isOrdinaryData(section.name) || isInitData(section.name)) continue;
+    const before = correlation.originalOf.get(piece);
+    if (!before) continue;
+    const into = pointsInto(piece, (code) => reasons.has(code));
+    if (into) problems.push(labelsOfChanged(piece, into));
+    const freed = before.references.find(({ target }) => isPieceTarget(target) && isKept(target.piece));
+    if (freed && isPieceTarget(freed.target)) problems.push(leadsToFreed(piece, freed.target.piece));
+  }
 
   const verdict = problems.length > 0 ? "refused" : changed.length > 0 ? "patchable" : "unchanged";
   return {
@@ -87,10 +104,48 @@ export function differenceOf(original: UnitObject, patched: UnitObject, names?: 
   };
 }
 
+/** Code that is `__init` no longer is new to the running kernel, which has freed the old one. */
+function withoutKeptCode(correlation: Correlation): Correlation {
+  const kept = [...correlation.patchedOf].filter(([a, b]) => a.role === "initCode" && b.role === "code");
+  if (kept.length === 0) return correlation;
+  const [patchedOf, originalOf] = [new Map(correlation.patchedOf), new Map(correlation.originalOf)];
+  for (const [a, b] of kept) {
+    patchedOf.delete(a);
+    originalOf.delete(b);
+  }
+  return { patchedOf, originalOf };
+}
+
 /** The function whose unlikely tail `piece` is (gcc: `f.cold`, `f.cold.1`). */
 export function coldParent(piece: Piece, object: UnitObject): Piece | undefined {
   const match = /^(.*)\.cold(\.\d+)?$/.exec(piece.name);
   return match?.[1] === undefined ? undefined : object.byName.get(match[1]);
+}
+
+/** The function that a datum holds addresses within (&&label, a switch's table), as opposed to its own address. */
+export function pointsInto(piece: Piece, isMeant: (code: Piece) => boolean): Piece | undefined {
+  for (const { target } of piece.references)
+    if (isPieceTarget(target) && target.addend !== target.piece.entry && isMeant(target.piece))
+      return target.piece;
+  return undefined;
+}
+
+function labelsOfChanged(table: Piece, code: Piece): Problem {
+  return {
+    code: "RK-DATA-CHANGE",
+    message: `${table.name} holds addresses of labels within ${code.name}, which changes: the running kernel's ${table.name} leads into the old one.`,
+    hint: `Declare ${table.name} const, so that it comes along with the function, or use a switch.`,
+    section: table.section.name,
+  };
+}
+
+function leadsToFreed(holder: Piece, code: Piece): Problem {
+  return {
+    code: "RK-DATA-CHANGE",
+    message: `${holder.name} leads to ${code.name}, which was in ${code.section.name} and no longer is: the running kernel's ${holder.name} holds the address of code that is gone.`,
+    hint: `Set the pointer in ${holder.name} from a callback, to a function with a name of its own.`,
+    section: holder.section.name,
+  };
 }
 
 function initChange(piece: Piece): Problem {

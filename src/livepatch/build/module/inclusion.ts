@@ -3,7 +3,7 @@
  * running kernel does not have.
  */
 import { isContentOnly } from "../difference/correlate.ts";
-import { coldParent, type Difference } from "../difference/difference.ts";
+import { coldParent, type Difference, pointsInto } from "../difference/difference.ts";
 import {
   isCodeRole,
   isPieceTarget,
@@ -74,6 +74,9 @@ export function includedPieces(
     return parent !== undefined && (replaced.has(parent) || carried.has(parent) || !originalOf.has(parent));
   };
 
+  const isReplaced = (piece: Piece) =>
+    replaced.has(piece) || carried.has(piece) || (piece.role === "code" && belongsToIncluded(piece));
+
   const isPartOf = (from: Piece, whole: Piece) => from === whole || coldParent(from, patched) === whole;
 
   const destination = (
@@ -103,8 +106,10 @@ export function includedPieces(
           : elsewhere(before);
       case "data":
         return elsewhere(before);
-      default:
-        return !difference.sameContent(before, piece) || !isReachable(before) ? local : elsewhere(before);
+      default: {
+        const isOwn = !difference.sameContent(before, piece) || pointsInto(piece, isReplaced) !== undefined;
+        return isOwn || !isReachable(before) ? local : elsewhere(before);
+      }
     }
   };
 
