@@ -24,6 +24,8 @@ export {
   readElf,
 } from "./formats/elf/read.ts";
 export { type OutputObject, type OutputSection, type OutputSymbol, writeElf } from "./formats/elf/write.ts";
+export { type PeFile, type PeSection, readPe } from "./formats/pe.ts";
+export { readUki, type UkiProfile, type UkiSection, type UnifiedKernelImage } from "./formats/uki.ts";
 export type { LivePatch, PatchedFunction, PatchedObject } from "./host/livepatches.ts";
 export type { WaitingTask } from "./host/tasks.ts";
 // Kernels that need not run
@@ -42,7 +44,7 @@ export {
 } from "./kernel/target.ts";
 // kexec
 export { type ExecOptions, type ExecStarted, execKexec } from "./kexec/exec.ts";
-export { loadKexec, unloadKexec } from "./kexec/load.ts";
+export { type LoadKexecOptions, loadKexec, unloadKexec } from "./kexec/load.ts";
 export { type KexecPlan, type KexecRequest, planKexec } from "./kexec/plan.ts";
 export { type KexecStatus, kexecStatus } from "./kexec/status.ts";
 // Virtual machines

@@ -11,9 +11,13 @@ export function registerImageInfo(parent: Command): void {
     .summary("show what a kernel image is: release, compiler, boot header, features")
     .description(
       "Show what a kernel image tells about itself: release and compiler, boot header, packing,\n" +
-        "features, symbols. Works on vmlinuz, vmlinux and module files; needs no debug information.",
+        "features, symbols. Works on vmlinuz, vmlinux, unified kernel images and module files; needs no\n" +
+        "debug information.",
     )
-    .argument("<file>", "vmlinuz, vmlinux, or a module (.ko, .ko.xz, .ko.zst, .ko.gz)")
+    .argument(
+      "<file>",
+      "vmlinuz, vmlinux, a unified kernel image, or a module (.ko, .ko.xz, .ko.zst, .ko.gz)",
+    )
     .action(
       action<object, [string]>(async (context, _options, path) => {
         const { openImageOrModule } = await import("../kernel/open.ts");
@@ -44,6 +48,7 @@ const featureNames = {
 
 async function showImage(context: CommandContext, path: string, image: KernelImage): Promise<void> {
   const { protocolText } = await import("../formats/bzimage.ts");
+  const { ukiDetails, ukiRows } = await import("./uki-info.ts");
   const { bzImage, features } = image;
   const exports = [...image.exports.values()];
   const gplOnly = exports.filter((symbol) => symbol.gplOnly).length;
@@ -51,7 +56,7 @@ async function showImage(context: CommandContext, path: string, image: KernelIma
   const boot = bzImage && { ...bzImage.header, protocol: protocolText(bzImage.header.protocol) };
   context.result({
     path,
-    kind: bzImage ? "vmlinuz" : "vmlinux",
+    kind: image.uki ? "uki" : bzImage ? "vmlinuz" : "vmlinux",
     release: image.release,
     version: image.version,
     banner: image.banner,
@@ -62,6 +67,7 @@ async function showImage(context: CommandContext, path: string, image: KernelIma
     vmlinuxSizeBytes: image.vmlinuxSize,
     compression: bzImage?.compression ?? "none",
     boot: boot ?? null,
+    uki: image.uki ? ukiDetails(image.uki) : null,
     features,
     symbols: { total: image.symbols.length, functions },
     exports: { total: exports.length, gplOnly },
@@ -99,6 +105,7 @@ async function showImage(context: CommandContext, path: string, image: KernelIma
       ["command line", `up to ${header.cmdlineSize} bytes`],
     );
   }
+  if (image.uki) rows.push(...ukiRows(image.uki));
   rows.push(
     ["has", yes.map((key) => featureNames[key]).join(", ") || "none of the features looked for"],
     ...(no.length > 0

@@ -56,10 +56,27 @@ const boot = documentOf<Omit<BzImageHeader, "protocol"> & { protocol: string }>(
   }),
 );
 
+const uki = z.strictObject({
+  signed: z.boolean().describe("it has a signature, which is not verified"),
+  hasProfiles: z.boolean(),
+  profiles: z.array(
+    z.strictObject({
+      index: z.int().describe("N of `@N`"),
+      id: z.string().nullable(),
+      title: z.string().nullable(),
+      osName: z.string().nullable().describe("PRETTY_NAME of .osrel"),
+      commandLine: z.string().nullable().describe("of .cmdline"),
+      sections: z
+        .array(z.strictObject({ name: z.string(), bytes: z.int() }))
+        .describe("those that this profile uses, the base profile's included"),
+    }),
+  ),
+});
+
 /** `rekernel image info` of a kernel. */
 export const imageInfoDocument = z.strictObject({
   path: z.string(),
-  kind: z.enum(["vmlinuz", "vmlinux"]),
+  kind: z.enum(["vmlinuz", "vmlinux", "uki"]),
   release: z.string(),
   version: z.string().describe("as `uname -v` prints it"),
   banner: z.string().describe("linux_banner, the first line of the kernel's log"),
@@ -70,6 +87,7 @@ export const imageInfoDocument = z.strictObject({
   vmlinuxSizeBytes: z.int().describe("unpacked"),
   compression: z.string().describe("`none`, `gzip`, `xz`, `zstd`, `lz4` …"),
   boot: boot.nullable().describe("the boot header (Documentation/arch/x86/boot.rst); null for a vmlinux"),
+  uki: uki.nullable().describe("what a unified kernel image holds besides the kernel"),
   features,
   symbols: z.strictObject({ total: z.int(), functions: z.int() }),
   exports: z.strictObject({ total: z.int(), gplOnly: z.int() }),

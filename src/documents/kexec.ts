@@ -5,13 +5,21 @@ import type { KexecStatus } from "../kexec/status.ts";
 import { documentOf } from "./document.ts";
 
 /** `rekernel kexec load` */
-export const kexecPlanDocument = documentOf<KexecPlan>()(
+export const kexecPlanDocument = documentOf<KexecPlan & { loaded: boolean }>()(
   z.strictObject({
-    image: z.string().describe("path of the kernel that was loaded"),
-    release: z.string().optional().describe("its release, where its boot header names one"),
-    initrd: z.string().optional().describe("path of the initrd"),
-    initrdBytes: z.int(),
+    loaded: z.boolean().describe("false with `--dry-run`"),
+    image: z.string().describe("path of the image that was given"),
+    release: z.string().optional().describe("the kernel's release, where its boot header names one"),
+    kernelFrom: z.string().describe("what the kernel is taken from: `.linux of debian.efi`"),
+    kernelBytes: z.int(),
+    profile: z.string().optional().describe("of a unified kernel image that has profiles: `@0 (regular)`"),
+    initrds: z
+      .array(z.strictObject({ from: z.string(), bytes: z.int() }))
+      .describe("what the initrd is made of, in the order in which the kernel unpacks it"),
+    initrdBytes: z.int().describe("all of it, with the NULs between its parts"),
     commandLine: z.string().describe("the command line of the next kernel"),
+    commandLineFrom: z.enum(["given", "running", "image", "none"]),
+    notes: z.array(z.string()).describe("what of the image does not reach the next kernel"),
   }),
 );
 

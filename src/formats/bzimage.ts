@@ -194,6 +194,6 @@ export function protocolText(protocol: number): string {
 
 export function badImage(name: string, reason: string): RekernelError {
   return new RekernelError("failed", "RK-BAD-IMAGE", `Cannot read ${name}: ${reason}.`, {
-    hint: "Give a Linux x86-64 kernel: vmlinuz (bzImage) or vmlinux (ELF), whole and undamaged.",
+    hint: "Give a Linux x86-64 kernel, whole and undamaged: vmlinuz (bzImage), vmlinux (ELF) or a unified kernel image.",
   });
 }

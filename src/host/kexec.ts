@@ -1,6 +1,7 @@
 /** kexec of the running kernel: its state, loading and unloading an image, and the jump. */
-import { open } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import { syscallNumber } from "./arch/x86_64.ts";
+import { memoryFile } from "./memory-file.ts";
 import { type HostPaths, thisHost } from "./paths.ts";
 import { readFlag, readInteger } from "./pseudo-files.ts";
 import { syscall } from "./syscall.ts";
@@ -58,20 +59,23 @@ export async function readKexecState(host: HostPaths = thisHost): Promise<KexecS
   };
 }
 
+/** What the kernel is to read: a file by its path, or bytes in memory, one chunk behind the other. */
+export type KexecFile = string | readonly Uint8Array[];
+
 /**
  * Hands an image and its initrd to the kernel, which verifies, unpacks and places them.
  *
  * @param commandLine passed with its NUL; the kernel counts that byte against the image's limit
- * @throws SyscallError; the system error of opening a file
+ * @throws SyscallError; RekernelError RK-NO-MEMORY (1); the system error of opening a file
  */
 export async function kexecFileLoad(
-  image: string,
-  initrd: string | undefined,
+  image: KexecFile,
+  initrd: KexecFile | undefined,
   commandLine: string,
 ): Promise<void> {
-  const kernelFile = await open(image, "r");
+  const kernelFile = await openKexecFile(image, "kernel");
   try {
-    const initrdFile = initrd === undefined ? undefined : await open(initrd, "r");
+    const initrdFile = initrd === undefined ? undefined : await openKexecFile(initrd, "initrd");
     try {
       const line = Buffer.from(`${commandLine}\0`);
       await syscall(
@@ -89,6 +93,10 @@ export async function kexecFileLoad(
   } finally {
     await kernelFile.close();
   }
+}
+
+function openKexecFile(file: KexecFile, name: string): Promise<FileHandle> {
+  return typeof file === "string" ? open(file, "r") : memoryFile(name, file);
 }
 
 /**

@@ -3,13 +3,15 @@ import { RekernelError } from "../core/errors.ts";
 import { Btf } from "../formats/btf.ts";
 import { cString, latin1 } from "../formats/bytes.ts";
 import { type BzImage, badImage, isBzImage, readBzImage, unpackPayload } from "../formats/bzimage.ts";
-import { decompress } from "../formats/compression.ts";
-import { EM_X86_64, ET_DYN, ET_EXEC, PT_LOAD } from "../formats/elf/constants.ts";
+import { ET_DYN, ET_EXEC, PT_LOAD } from "../formats/elf/constants.ts";
 import { type ElfFile, readElf } from "../formats/elf/read.ts";
 import { findKallsyms, type Kallsyms } from "../formats/kallsyms.ts";
 import { type ExportedSymbol, readImageExports } from "../formats/ksymtab.ts";
 import { buildIdIn } from "../formats/notes.ts";
+import type { UnifiedKernelImage } from "../formats/uki.ts";
+import { isElf, requireX86 } from "./architecture.ts";
 import { readInputFile } from "./input-file.ts";
+import { unwrapKernel } from "./unwrap.ts";
 
 /** A line of /proc/kallsyms. */
 export interface KernelSymbol {
@@ -49,7 +51,9 @@ export class KernelImage {
   readonly name: string;
   /** Size of the file that was opened. */
   readonly fileSize: number;
-  /** The boot container, when the file is a vmlinuz. */
+  /** The unified kernel image that the kernel was taken out of. */
+  readonly uki: UnifiedKernelImage | undefined;
+  /** The boot container, when the file is a vmlinuz or a unified kernel image. */
   readonly bzImage: BzImage | undefined;
   /** The vmlinux inside. */
   readonly elf: ElfFile;
@@ -72,7 +76,7 @@ export class KernelImage {
   #exports: ReadonlyMap<string, ExportedSymbol> | undefined;
 
   /**
-   * Opens a vmlinuz (bzImage) or a vmlinux (ELF; packed as a whole is fine, too).
+   * Opens a vmlinuz (bzImage), a vmlinux (ELF) or a unified kernel image; packed as a whole is fine, too.
    *
    * @throws RekernelError RK-FILE, RK-BAD-IMAGE, RK-BAD-ELF, RK-BAD-COMPRESSION, RK-UNSUPPORTED-COMPRESSION (1),
    *   RK-PERMISSION (5)
@@ -89,22 +93,19 @@ export class KernelImage {
   private constructor(bytes: Uint8Array, name: string) {
     this.name = name;
     this.fileSize = bytes.length;
-    let vmlinux: Uint8Array;
-    if (isBzImage(bytes)) {
-      this.bzImage = readBzImage(bytes, name);
+    const file = unwrapKernel(bytes, name);
+    this.uki = file.uki;
+    let vmlinux = file.kernel;
+    if (isBzImage(vmlinux)) {
+      this.bzImage = readBzImage(vmlinux, name);
       const { protocol, xloadflags } = this.bzImage.header;
       if (protocol >= 0x020c && !xloadflags.kernel64)
         throw badImage(name, "it is a 32-bit kernel, and rekernel works with x86-64 kernels");
       vmlinux = unpackPayload(this.bzImage, name);
-    } else {
-      vmlinux = decompress(bytes, { name });
-      const foreign = foreignImage(vmlinux);
-      if (foreign) throw badImage(name, `it is ${foreign}, and rekernel works with x86-64 kernels`);
-      if (!isElf(vmlinux)) throw badImage(name, "it is neither a bzImage nor an ELF file");
-    }
+    } else if (!isElf(vmlinux)) throw badImage(name, "it is neither a bzImage nor an ELF file");
     this.vmlinuxSize = vmlinux.length;
     const elfName = this.bzImage ? `The vmlinux in ${name}` : name;
-    checkArchitecture(vmlinux, name);
+    requireX86(vmlinux, name);
     this.elf = readElf(vmlinux, elfName);
     if (this.elf.header.type !== ET_EXEC && this.elf.header.type !== ET_DYN)
       throw badImage(name, "it is an object file or a module, not a linked kernel");
@@ -305,41 +306,4 @@ function firstNotBelow(addresses: BigUint64Array, address: bigint): number {
 function isOlderThan(release: string, major: number, minor: number): boolean {
   const [ownMajor = 0, ownMinor = 0] = release.split(/[.-]/).map(Number);
   return ownMajor < major || (ownMajor === major && ownMinor < minor);
-}
-
-function isElf(bytes: Uint8Array): boolean {
-  return bytes[0] === 0x7f && bytes[1] === 0x45 && bytes[2] === 0x4c && bytes[3] === 0x46;
-}
-
-/** EM_… of include/uapi/linux/elf-em.h. */
-const machineNames: Readonly<Record<number, string>> = {
-  3: "i386",
-  8: "MIPS",
-  21: "PowerPC 64",
-  22: "S/390",
-  40: "ARM",
-  183: "ARM 64",
-  243: "RISC-V",
-  258: "LoongArch",
-};
-
-/** Before the ELF reader looks: it would only say that a file is not 64-bit or not little-endian. */
-function checkArchitecture(bytes: Uint8Array, name: string): void {
-  if (!isElf(bytes) || bytes.length < 20) return;
-  const machine = bytes[5] === 2 ? (bytes[18]! << 8) | bytes[19]! : bytes[18]! | (bytes[19]! << 8);
-  if (machine === EM_X86_64 && bytes[4] === 2) return;
-  const machineName = machineNames[machine] ?? `ELF machine ${machine}`;
-  throw badImage(name, `it is for ${machineName}, and rekernel works with x86-64 kernels`);
-}
-
-/** Kernel images of other architectures, by their magic numbers. */
-function foreignImage(bytes: Uint8Array): string | undefined {
-  const text = (at: number, size: number) => latin1(bytes.subarray(at, at + size));
-  // Documentation/arch/arm64/booting.rst, Documentation/arch/riscv/boot-image-header.rst
-  if (text(56, 4) === "ARM\x64") return "an ARM 64 kernel";
-  if (text(56, 4) === "RSC\x05") return "a RISC-V kernel";
-  if (text(0x24, 4) === "\x18\x28\x6f\x01") return "an ARM kernel";
-  if (text(0, 4) === "MZ\0\0" && text(4, 4) === "zimg")
-    return "a compressed EFI kernel of another architecture";
-  return undefined;
 }

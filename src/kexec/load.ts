@@ -8,29 +8,36 @@ import { requireCapability } from "../host/privilege.ts";
 import { runningKernel } from "../host/running-kernel.ts";
 import { SyscallError } from "../host/syscall.ts";
 import { explainKexecFailure } from "./explain.ts";
-import { type KexecPlan, type KexecRequest, planKexec } from "./plan.ts";
+import { type KexecPlan, type KexecRequest, type PreparedKexec, prepareKexec } from "./plan.ts";
+
+export interface LoadKexecOptions extends WorkOptions {
+  /** Check and plan only: needs no privileges, and changes nothing. */
+  dryRun?: boolean | undefined;
+}
 
 /**
  * Loads a kernel for the next jump; one that was loaded before is replaced.
  * The running kernel verifies, unpacks and places it now, not at the jump.
  *
- * @throws RekernelError RK-NOT-ROOT, RK-NO-KEXEC, RK-KEXEC-DISABLED (5); RK-KEXEC-SIGNATURE,
- *   RK-COMMAND-LINE-TOO-LONG, RK-IMAGE-TOO-OLD (4); RK-BAD-IMAGE, RK-FILE, RK-KEXEC-… (1)
+ * @throws RekernelError RK-NOT-ROOT, RK-NO-KEXEC, RK-KEXEC-DISABLED (5); RK-KEXEC-SIGNATURE (4);
+ *   RK-NO-MEMORY, RK-KEXEC-… (1); and as {@link prepareKexec}
  */
-export async function loadKexec(request: KexecRequest, options: WorkOptions = {}): Promise<KexecPlan> {
-  const plan = await runStep(options, "plan", "Check the kernel image", async () =>
-    planKexec(request, (await runningKernel()).commandLine),
+export async function loadKexec(request: KexecRequest, options: LoadKexecOptions = {}): Promise<KexecPlan> {
+  const prepared = await runStep(options, "plan", "Check the kernel image", async () =>
+    prepareKexec(request, (await runningKernel()).commandLine),
   );
+  const { plan } = prepared;
+  if (options.dryRun === true) return plan;
   await requireCapability("CAP_SYS_BOOT", "Loading a kernel");
   await requireKexec();
-  await runStep(options, "load", `Load ${plan.release ?? plan.image}`, () => handOver(plan));
+  await runStep(options, "load", `Load ${plan.release ?? plan.image}`, () => handOver(prepared));
   return plan;
 }
 
-async function handOver(plan: KexecPlan): Promise<void> {
+async function handOver({ plan, kernel, initrd }: PreparedKexec): Promise<void> {
   const log = await KernelLogTail.open();
   try {
-    await kexecFileLoad(plan.image, plan.initrd, plan.commandLine);
+    await kexecFileLoad(kernel, initrd, plan.commandLine);
   } catch (error) {
     if (!(error instanceof SyscallError)) throw error;
     const lines = log.read().filter((line) => /kexec|lockdown|signature/i.test(line));

@@ -9,6 +9,7 @@ export const syscallNumber = {
   init_module: 175,
   delete_module: 176,
   finit_module: 313,
+  memfd_create: 319,
   kexec_file_load: 320,
 } as const;
 
