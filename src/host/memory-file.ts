@@ -14,24 +14,19 @@ const MFD_NOEXEC_SEAL = 0x8;
  * goes when the handle is closed.
  *
  * @param name shown in /proc/PID/fd, for whoever looks there
- * @throws RekernelError RK-NO-MEMORY (1); SyscallError
+ * @throws RekernelError RK-NO-MEMORY (1)
  */
 export async function memoryFile(name: string, chunks: readonly Uint8Array[]): Promise<FileHandle> {
-  const writable = await create(name);
   try {
-    for (const chunk of chunks)
-      for (let done = 0; done < chunk.length; )
-        done += writeSync(writable, chunk, done, Math.min(chunk.length - done, 1 << 30));
-    // For reading only, as kexec_file_load demands of files on disks (deny_write_access).
-    return await open(`/proc/self/fd/${writable}`, "r");
+    return await fill(await create(name), chunks);
   } catch (error) {
-    if (!hasErrno(error) || (error.code !== "ENOSPC" && error.code !== "ENOMEM")) throw error;
-    throw new RekernelError("failed", "RK-NO-MEMORY", `There is not enough memory for the ${name}.`, {
-      hint: "Free some memory, or use smaller initrds.",
-      cause: error,
-    });
-  } finally {
-    closeSync(writable);
+    if (!hasErrno(error) || error instanceof RekernelError) throw error;
+    throw new RekernelError(
+      "failed",
+      "RK-NO-MEMORY",
+      `The ${name} cannot be put into a file in memory (${error.code}).`,
+      { hint: "Free some memory, or use smaller initrds.", cause: error },
+    );
   }
 }
 
@@ -45,5 +40,17 @@ async function create(name: string): Promise<number> {
     // Before 6.3.
     if (error instanceof SyscallError && error.code === "EINVAL") return make(MFD_CLOEXEC);
     throw error;
+  }
+}
+
+async function fill(writable: number, chunks: readonly Uint8Array[]): Promise<FileHandle> {
+  try {
+    for (const chunk of chunks)
+      for (let done = 0; done < chunk.length; )
+        done += writeSync(writable, chunk, done, Math.min(chunk.length - done, 1 << 30));
+    // For reading only, as kexec_file_load demands of files on disks (deny_write_access).
+    return await open(`/proc/self/fd/${writable}`, "r");
+  } finally {
+    closeSync(writable);
   }
 }

@@ -261,9 +261,7 @@ describe("patches that cannot become live patches", () => {
     );
     const failed = build("other", text, { target: other });
     await expect(failed).rejects.toEqual(refusal("RK-SOURCE-MISMATCH", 4));
-    await expect(failed).rejects.toThrow(
-      /lays out types otherwise than .*: struct \w+|__cgroup_kill/,
-    );
+    await expect(failed).rejects.toThrow(/lays out types otherwise than .*: struct \w+|__cgroup_kill/);
   });
 
   test("a module that makes the kernel warn does not stand its trial", async () => {
