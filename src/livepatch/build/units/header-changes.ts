@@ -16,7 +16,7 @@ export interface ChangedName {
 
 /**
  * @returns the names by which what changes can be used, each once; undefined where the text does not tell: changed
- *   conditionals, types, what macros may declare, one name in several changed places
+ *   conditionals, types without a name, what macros may declare, one name in several changed places
  */
 export function changedNames(before: string, after: string): ChangedName[] | undefined {
   const [old, now] = [itemsOf(before), itemsOf(after)];
@@ -111,6 +111,9 @@ function namesOf({ kind, text }: Item): string[] | undefined {
     return name === undefined ? undefined : [name];
   }
   // Unexpanded: where a macro could declare something, the names are not all there.
+  if (/^(?:struct|union|enum)\b[^(;]*\{/.test(text))
+    // In a type only pointers to functions have parentheses for certain: the others may be a macro's.
+    return /\w\s*\((?!\s*\*)|#/.test(text.replace(/\)\s*\([^()]*\)/g, ")")) ? undefined : declaredNames(text);
   const inline = /^(?:static|extern) (?:__always_)?inline\b/.test(text);
   const head = inline ? text.slice(0, text.indexOf("{")) : text;
   const words = (head.slice(0, head.indexOf("(")).match(/[A-Za-z_]\w*/g) ?? []).filter(
