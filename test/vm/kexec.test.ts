@@ -41,11 +41,14 @@ describe("rekernel kexec", () => {
 
     // Cut off behind what any boot header covers: the kernel itself must not be asked.
     await vm.run(`head -c 4000000 ${image} >/tmp/truncated; head -c 100000 /dev/urandom >/tmp/random`);
-    for (const path of ["/tmp/truncated", "/tmp/random", "/bin/true"])
+    for (const path of ["/tmp/truncated", "/tmp/random"])
       expect(await cli(vm, "kexec", "load", path)).toMatchObject({
         exitCode: 1,
         result: { error: { code: "RK-BAD-IMAGE" } },
       });
+    expect(await cli(vm, "kexec", "load", "/bin/true")).toMatchObject({
+      result: { error: { code: "RK-KEXEC-VMLINUX" } },
+    });
     expect(await cli(vm, "kexec", "load", image, "--initrd", "/tmp/none")).toMatchObject({
       exitCode: 1,
       result: { error: { code: "RK-FILE" } },
@@ -58,7 +61,7 @@ describe("rekernel kexec", () => {
     const args = ["--initrd", initrd, "--reuse-cmdline", "--append", "rekernel.test=1"];
     expect(await cli(vm, "kexec", "load", image, ...args)).toMatchObject({
       exitCode: 0,
-      result: { image, initrd, release: newest },
+      result: { image, initrds: [{ from: initrd }], release: newest },
     });
     expect((await cli(vm, "kexec", "status")).result).toMatchObject({ loaded: true });
     expect((await cli(vm, "kexec", "unload")).exitCode).toBe(0);
@@ -80,18 +83,25 @@ describe("rekernel kexec", () => {
     });
   });
 
-  test("takes 6.1 into 6.12 with a command line of its own", async () => {
+  test("takes 6.1 into a packed 6.12, with files laid over the initrd, both from memory", async () => {
     const { series61, newest } = await testKernels();
     const next = await bootableKernel(newest);
     await using vm = await bootVm({ kernel: await bootableKernel(series61), nextKernels: [next] });
     const firstBoot = vm.bootId();
     const folder = `/lab/kernels/${newest}`;
     const commandLine = `${(await vm.run(`cat ${folder}/cmdline`)).stdout.trim()} rekernel.test=2`;
-    const args = [`${folder}/vmlinuz`, "--initrd", `${folder}/initrd`, "--command-line", commandLine];
-    expect((await cli(vm, "kexec", "load", ...args)).exitCode).toBe(0);
+    await vm.run(
+      `mkdir /tmp/over && echo laid over >/tmp/over/proof && gzip -1c ${folder}/vmlinuz >/tmp/linux.gz`,
+    );
+    const args = ["/tmp/linux.gz", "--initrd", `${folder}/initrd`, "--overlay", "/tmp/over"];
+    const loaded = await cli(vm, "kexec", "load", ...args, "--command-line", commandLine);
+    expect(loaded).toMatchObject({ exitCode: 0, result: { loaded: true, release: newest } });
+    expect(loaded.result.initrds).toHaveLength(2);
+    await vm.run("rm -r /tmp/over /tmp/linux.gz");
     await jump(vm);
     expect(vm.bootId()).not.toBe(firstBoot);
     expect((await vm.run("uname -r")).stdout.trim()).toBe(newest);
     expect((await vm.run("cat /proc/cmdline")).stdout.trim()).toBe(commandLine);
+    expect((await vm.run("cat /proc/1/root/proof")).stdout.trim()).toBe("laid over");
   });
 });
