@@ -43,6 +43,9 @@ export {
   targetKernel,
 } from "./kernel/target.ts";
 // kexec
+export type { BootKernel, KernelChoice } from "./kexec/choice/boot-kernel.ts";
+export { type ChoiceOptions, chooseKernel } from "./kexec/choice/choose.ts";
+export { type ChoiceChanges, requestOfChoice } from "./kexec/choice/request.ts";
 export { type ExecOptions, type ExecStarted, execKexec } from "./kexec/exec.ts";
 export { type LoadKexecOptions, loadKexec, unloadKexec } from "./kexec/load.ts";
 export { type KexecPlan, type KexecRequest, planKexec } from "./kexec/plan.ts";

@@ -7,6 +7,7 @@ import { registerExplain } from "./explain.ts";
 import { registerImageInfo } from "./image-info.ts";
 import { registerImageSymbols } from "./image-symbols.ts";
 import { registerKexecExec } from "./kexec-exec.ts";
+import { registerKexecList } from "./kexec-list.ts";
 import { registerKexecLoad } from "./kexec-load.ts";
 import { registerKexecStatus } from "./kexec-status.ts";
 import { registerKexecUnload } from "./kexec-unload.ts";
@@ -46,7 +47,13 @@ const groups: readonly { name: string; summary: string; commands: readonly Regis
   {
     name: "kexec",
     summary: "start another kernel without firmware or boot loader",
-    commands: [registerKexecLoad, registerKexecExec, registerKexecUnload, registerKexecStatus],
+    commands: [
+      registerKexecList,
+      registerKexecLoad,
+      registerKexecExec,
+      registerKexecUnload,
+      registerKexecStatus,
+    ],
   },
   { name: "lab", summary: "try kernels and patches in a virtual machine", commands: [registerLabRun] },
 ];

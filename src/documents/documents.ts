@@ -4,7 +4,13 @@ import { patchBuildDocument, patchDiffDocument } from "./build.ts";
 import { errorDocument, progressLine } from "./common.ts";
 import { explainDocument, explainListDocument } from "./explain.ts";
 import { imageInfoDocument, imageSymbolsDocument, moduleInfoDocument } from "./image.ts";
-import { kexecExecDocument, kexecPlanDocument, kexecStatusDocument, kexecUnloadDocument } from "./kexec.ts";
+import {
+  kexecExecDocument,
+  kexecListDocument,
+  kexecPlanDocument,
+  kexecStatusDocument,
+  kexecUnloadDocument,
+} from "./kexec.ts";
 import { labRunDocument } from "./lab.ts";
 import { machineReportDocument } from "./machine.ts";
 import {
@@ -29,6 +35,7 @@ export const documents: Readonly<Record<string, z.ZodType>> = {
   "rekernel patch unload": patchUnloadDocument,
   "rekernel patch list": patchListDocument,
   "rekernel patch status": patchStatusDocument,
+  "rekernel kexec list": kexecListDocument,
   "rekernel kexec load": kexecPlanDocument,
   "rekernel kexec exec": kexecExecDocument,
   "rekernel kexec unload": kexecUnloadDocument,

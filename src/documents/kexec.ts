@@ -1,8 +1,42 @@
 import { z } from "zod";
+import type { KernelChoice } from "../kexec/choice/boot-kernel.ts";
 import type { ExecStarted } from "../kexec/exec.ts";
 import type { KexecPlan } from "../kexec/plan.ts";
 import type { KexecStatus } from "../kexec/status.ts";
 import { documentOf } from "./document.ts";
+
+/** `rekernel kexec list` */
+export const kexecListDocument = documentOf<KernelChoice>()(
+  z.strictObject({
+    loader: z
+      .enum(["grub", "systemd-boot", "specification", "none"])
+      .describe("whose rules decided; `none`: the newest kernel of /boot"),
+    kernels: z
+      .array(
+        z.strictObject({
+          source: z
+            .enum(["grub", "entry", "unified-image", "folder"])
+            .describe(
+              "GRUB's menu, an entry file of the Boot Loader Specification, a unified kernel image, or a vmlinuz in /boot that no boot loader names",
+            ),
+          id: z.string().describe("as the boot loader names it"),
+          title: z.string(),
+          version: z.string().optional(),
+          image: z.string().optional().describe("path of the kernel; missing for what is no Linux"),
+          initrds: z.array(z.string()).describe("laid one over the other"),
+          commandLine: z.string().optional().describe("missing where the boot loader does not say"),
+          file: z.string().describe("the file that says all this"),
+          triesLeft: z.number().optional().describe("boot counting: boots that may still be tried"),
+          triesDone: z.number().optional(),
+          problem: z.string().optional().describe("why kexec cannot load it"),
+        }),
+      )
+      .describe("in the boot loader's order, then those that it does not know"),
+    chosen: z.number().describe("number in `kernels`, from 0, of the one that a reboot would start"),
+    reason: z.string().describe("why that one"),
+    notes: z.array(z.string()).describe("what was skipped or is uncertain"),
+  }),
+);
 
 /** `rekernel kexec load` */
 export const kexecPlanDocument = documentOf<KexecPlan & { loaded: boolean }>()(
