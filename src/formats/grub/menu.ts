@@ -3,6 +3,7 @@
  * Pure: files are given as functions.
  */
 import { parseGrubScript, type Statement, type Word } from "./script.ts";
+import { grubTest } from "./test-command.ts";
 
 /** A menu entry, or a submenu with entries of its own. */
 export interface GrubEntry {
@@ -148,9 +149,9 @@ class Run {
         if (this.#loading !== undefined) this.#loading.initrds = rest;
         return true;
       case "[":
-        return this.#test(rest.at(-1) === "]" ? rest.slice(0, -1) : rest);
+        return grubTest(rest.at(-1) === "]" ? rest.slice(0, -1) : rest, this.#inputs.isThere);
       case "test":
-        return this.#test(rest);
+        return grubTest(rest, this.#inputs.isThere);
       case "true":
       case "insmod":
       case "export":
@@ -256,21 +257,6 @@ class Run {
     if (name === "*" || name === "@") return args.join(" ");
     return this.variables.get(name) ?? "";
   }
-
-  /** The command `test`, without parentheses, which grub-mkconfig does not write. */
-  #test(words: readonly string[]): boolean {
-    const or = words.lastIndexOf("-o");
-    if (or > 0) return this.#test(words.slice(0, or)) || this.#test(words.slice(or + 1));
-    const and = words.lastIndexOf("-a");
-    if (and > 0) return this.#test(words.slice(0, and)) && this.#test(words.slice(and + 1));
-    if (words[0] === "!") return !this.#test(words.slice(1));
-    const [first = "", second = "", third] = words;
-    if (third !== undefined) return compare(first, second, third);
-    if (words.length < 2) return first !== "";
-    if (first === "-z") return second === "";
-    if (first === "-n") return second !== "";
-    return /^-[edfs]$/.test(first) && this.#inputs.isThere(second);
-  }
 }
 
 /** The words behind `menuentry`: a title, options with a value (`--class debian`), and the id. */
@@ -286,28 +272,4 @@ function entryNames(words: readonly string[]): { title: string; id: string | und
     }
   }
   return { title: title ?? "", id };
-}
-
-function compare(left: string, operator: string, right: string): boolean {
-  switch (operator) {
-    case "=":
-    case "==":
-      return left === right;
-    case "!=":
-      return left !== right;
-    case "-eq":
-      return Number(left) === Number(right);
-    case "-ne":
-      return Number(left) !== Number(right);
-    case "-lt":
-      return Number(left) < Number(right);
-    case "-le":
-      return Number(left) <= Number(right);
-    case "-gt":
-      return Number(left) > Number(right);
-    case "-ge":
-      return Number(left) >= Number(right);
-    default:
-      return false;
-  }
 }
