@@ -125,6 +125,25 @@ export function ukiOsName(profile: UkiProfile): string | undefined {
   return data && environmentBlock(ukiText(data)).get("PRETTY_NAME");
 }
 
+/** What a boot menu shows of a unified image, and sorts it by. */
+export interface UkiNames {
+  title: string | undefined;
+  version: string | undefined;
+  sortKey: string | undefined;
+}
+
+/** From the fields of .osrel that systemd-boot takes (bootspec_pick_name_version_sort_key). */
+export function ukiNames(profile: UkiProfile): UkiNames {
+  const data = ukiSection(profile, ".osrel");
+  const fields = environmentBlock(data === undefined ? "" : ukiText(data));
+  const first = (...names: string[]) => names.map((name) => fields.get(name)).find(Boolean);
+  return {
+    title: first("PRETTY_NAME", "NAME", "ID"),
+    version: first("IMAGE_VERSION", "VERSION", "VERSION_ID", "BUILD_ID"),
+    sortKey: first("IMAGE_ID", "ID"),
+  };
+}
+
 /** os-release(5): KEY=value lines, values quoted or not, `#` for comments; of equal keys the last counts. */
 function environmentBlock(text: string): Map<string, string> {
   const fields = new Map<string, string>();

@@ -23,7 +23,7 @@ export async function chooseKernel({ root = "/" }: ChoiceOptions = {}): Promise<
   const files = new BootFiles(root);
   const notes: string[] = [];
   const grub = grubUnlessOther(files, notes);
-  const specification = specificationMenu(files, grub === undefined ? notes : []);
+  const specification = await specificationMenu(files, grub === undefined ? notes : []);
   const plain = await plainKernels(files);
   const menu = [grub, specification].find((candidate) => candidate?.chosen !== undefined) ?? {
     loader: "none" as const,

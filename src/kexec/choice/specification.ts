@@ -1,6 +1,8 @@
 /** Entries of the Boot Loader Specification (UAPI.1), and which of them systemd-boot starts. */
-import { basename, join } from "node:path";
+import { join } from "node:path";
+import { RekernelError } from "../../core/errors.ts";
 import {
+  type BootEntryName,
   type BootEntryText,
   compareBootEntries,
   matchesPattern,
@@ -8,6 +10,8 @@ import {
   parseBootEntryName,
   type SortedEntry,
 } from "../../formats/boot-entry.ts";
+import { readUki, ukiNames } from "../../formats/uki.ts";
+import { readInputFile } from "../../kernel/input-file.ts";
 import type { BootFiles } from "./boot-files.ts";
 import type { BootKernel, LoaderMenu } from "./boot-kernel.ts";
 import { loaderVariable } from "./loader-variables.ts";
@@ -66,18 +70,15 @@ function reasonToSkip({ architecture, linux, efi, uki }: BootEntryText): string 
 }
 
 /** What the entries of all boot folders offer, in the order of the specification. */
-export function specificationMenu(files: BootFiles, notes: string[]): LoaderMenu {
+export async function specificationMenu(files: BootFiles, notes: string[]): Promise<LoaderMenu> {
   const boot = bootFolders(files);
-  const entries = boot.flatMap((folder) => [
-    ...readEntryFiles(files, folder, notes).map((file) => entryOf(files, folder, file)),
-    ...unifiedImages(files, folder),
-  ]);
+  const entries: SpecificationEntry[] = [];
+  for (const folder of boot) {
+    for (const file of readEntryFiles(files, folder, notes)) entries.push(entryOf(files, folder, file));
+    entries.push(...(await unifiedImages(files, folder, notes)));
+  }
   entries.sort(compareBootEntries);
   const isSystemd = hasSystemdBoot(files, boot);
-  if (isSystemd && entries.some(({ kernel }) => kernel.source === "unified-image"))
-    notes.push(
-      "Unified kernel images are sorted by their file names here, while systemd-boot sorts by what is in them.",
-    );
   const picked = isSystemd
     ? pickAsSystemdBoot(files, boot, entries)
     : { chosen: 0, reason: "It comes first in the order of the Boot Loader Specification." };
@@ -176,27 +177,47 @@ function entryOf(files: BootFiles, folder: string, { path, fileName, text }: Ent
   };
 }
 
-function unifiedImages(files: BootFiles, folder: string): SpecificationEntry[] {
-  return files.list(join(folder, "EFI/Linux")).flatMap((fileName) => {
+/** Type 2 entries; a file that is no unified image is left out with a note. */
+async function unifiedImages(
+  files: BootFiles,
+  folder: string,
+  notes: string[],
+): Promise<SpecificationEntry[]> {
+  const found: SpecificationEntry[] = [];
+  for (const fileName of files.list(join(folder, "EFI/Linux"))) {
     const name = parseBootEntryName(fileName, "efi");
     const path = join(folder, "EFI/Linux", fileName);
-    if (name === undefined || !files.isFile(path)) return [];
-    return {
-      ...name,
-      fileName,
-      kernel: {
-        source: "unified-image",
-        id: name.id,
-        title: basename(fileName),
-        version: undefined,
-        image: path,
-        initrds: [],
-        commandLine: undefined,
-        file: path,
-        triesLeft: name.triesLeft,
-        triesDone: name.triesDone,
-        problem: undefined,
-      },
-    };
-  });
+    if (name === undefined || !files.isFile(path)) continue;
+    try {
+      const [profile] = readUki(await readInputFile(path, "unified kernel image"), path).profiles;
+      const { title, version, sortKey } = ukiNames(profile!);
+      found.push({ ...name, fileName, sortKey, version, kernel: unifiedKernel(path, name, title, version) });
+    } catch (error) {
+      if (!(error instanceof RekernelError)) throw error;
+      if (error.code === "RK-PERMISSION") files.denied.push(path);
+      notes.push(`${path} is left out: ${error.message}`);
+    }
+  }
+  return found;
+}
+
+function unifiedKernel(
+  path: string,
+  { id, triesLeft, triesDone }: BootEntryName,
+  title: string | undefined,
+  version: string | undefined,
+): BootKernel {
+  return {
+    source: "unified-image",
+    id,
+    title: title ?? id,
+    version,
+    image: path,
+    initrds: [],
+    commandLine: undefined,
+    file: path,
+    triesLeft,
+    triesDone,
+    problem: undefined,
+  };
 }

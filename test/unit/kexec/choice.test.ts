@@ -9,6 +9,7 @@ import { comparePackages } from "../../../src/kexec/choice/grub.ts";
 import { compareReleases } from "../../../src/kexec/choice/plain.ts";
 import { requestOfChoice } from "../../../src/kexec/choice/request.ts";
 import { rekernel } from "../cli/run.ts";
+import { buildUki } from "../formats/build-pe.ts";
 import { bootTree, debianEntries, efiVariable, grubEnvironment, grubHeader } from "./boot-tree.ts";
 
 const newest = "6.1.0-28-amd64";
@@ -306,18 +307,28 @@ ${more}`;
     expect(choice.reason).toContain(reason);
   });
 
-  test("unified images are listed by their names; other architectures and programs are told", async () => {
+  test("unified images are sorted among the others; what is none, or for another machine, is told", async () => {
     const root = systemd({
-      "efi/EFI/Linux/debian-6.12+2.efi": "MZ",
+      "efi/EFI/Linux/arch-7.1+2.efi": buildUki([
+        [".osrel", 'ID=arch\nPRETTY_NAME="Arch Linux"\nIMAGE_VERSION=7.1\n'],
+        [".cmdline", "root=LABEL=x"],
+        [".linux", "k"],
+      ]),
+      "efi/EFI/Linux/broken.efi": "MZ",
       "efi/loader/entries/arm.conf": entry("6.9.1", "architecture aa64\n"),
       "efi/loader/entries/shell.conf": "title Shell\nefi /shell.efi\n",
       "efi/loader/entries/nothing.conf": "",
       "efi/loader/entries/escape.conf": "linux /../../etc/shadow\n",
     });
     const choice = await chooseKernel({ root });
-    expect(choice.kernels.find(({ source }) => source === "unified-image")).toMatchObject({
-      id: "debian-6.12",
-      image: join(root, "efi/EFI/Linux/debian-6.12+2.efi"),
+    // Without a machine id it stands above those that have one.
+    expect(choice.chosen).toBe(0);
+    expect(choice.kernels[0]).toMatchObject({
+      source: "unified-image",
+      id: "arch-7.1",
+      title: "Arch Linux",
+      version: "7.1",
+      image: join(root, "efi/EFI/Linux/arch-7.1+2.efi"),
       triesLeft: 2,
       triesDone: 0,
       commandLine: undefined,
@@ -330,7 +341,7 @@ ${more}`;
       "its kernel /../../etc/shadow is not there",
     );
     expect(choice.notes.join("\n")).toMatch(
-      /arm\.conf.*aa64[\s\S]*nothing\.conf.*no kernel[\s\S]*file names/,
+      /arm\.conf.*aa64[\s\S]*nothing\.conf.*no kernel[\s\S]*broken\.efi is left out/,
     );
   });
 
