@@ -4,6 +4,7 @@ import { printable } from "./printable.ts";
 
 const originTexts = {
   given: "given",
+  "boot-loader": "the boot loader's",
   running: "the running kernel's",
   image: "the image's own",
 } as const;

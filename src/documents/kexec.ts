@@ -52,7 +52,7 @@ export const kexecPlanDocument = documentOf<KexecPlan & { loaded: boolean }>()(
       .describe("what the initrd is made of, in the order in which the kernel unpacks it"),
     initrdBytes: z.int().describe("all of it, with the NULs between its parts"),
     commandLine: z.string().describe("the command line of the next kernel"),
-    commandLineFrom: z.enum(["given", "running", "image", "none"]),
+    commandLineFrom: z.enum(["given", "boot-loader", "running", "image", "none"]),
     notes: z.array(z.string()).describe("what of the image does not reach the next kernel"),
   }),
 );

@@ -3,6 +3,8 @@
 export interface CommandLineChoice {
   /** The whole line. */
   commandLine?: string | undefined;
+  /** Who wrote `commandLine`, where that was not the user. */
+  writtenBy?: "boot-loader" | "running" | undefined;
   /** Take the running kernel's line as the base. */
   reuse?: boolean | undefined;
   /** Words added at the end. */
@@ -27,23 +29,21 @@ export function reusableCommandLine(running: string): string {
     .join(" ");
 }
 
-/** Where a line comes from: given whole, the running kernel, the image (.cmdline), or none was chosen. */
-export type CommandLineOrigin = "given" | "running" | "image" | "none";
+/**
+ * Where a line comes from: given whole, the boot loader's configuration, the running kernel, the image (.cmdline),
+ * or none was chosen.
+ */
+export type CommandLineOrigin = "given" | "boot-loader" | "running" | "image" | "none";
 
 /** @param ofImage the line that the image itself brings: it counts where no other is chosen */
 export function commandLineOrigin(choice: CommandLineChoice, ofImage?: string): CommandLineOrigin {
-  if (choice.commandLine !== undefined) return "given";
+  if (choice.commandLine !== undefined) return choice.writtenBy ?? "given";
   if (choice.reuse === true) return "running";
   return ofImage === undefined ? "none" : "image";
 }
 
 /** Puts the parts together; an empty line where nothing was chosen. */
 export function nextCommandLine(choice: CommandLineChoice, running: string, ofImage?: string): string {
-  const base = {
-    given: () => choice.commandLine ?? "",
-    running: () => reusableCommandLine(running),
-    image: () => ofImage ?? "",
-    none: () => "",
-  }[commandLineOrigin(choice, ofImage)]();
+  const base = choice.commandLine ?? (choice.reuse === true ? reusableCommandLine(running) : (ofImage ?? ""));
   return [base.trim(), choice.append?.trim() ?? ""].filter((part) => part !== "").join(" ");
 }

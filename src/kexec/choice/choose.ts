@@ -45,8 +45,11 @@ export async function chooseKernel({ root = "/" }: ChoiceOptions = {}): Promise<
   const { loader, chosen, reason } = menu;
   const kernels = [...menu.kernels];
   const images = new Set(kernels.map(({ image }) => image));
-  for (const kernel of [...specification.kernels, ...plain])
-    if (!kernels.includes(kernel) && !images.has(kernel.image)) kernels.push(kernel);
+  for (const kernel of [...specification.kernels, ...plain]) {
+    if (kernels.includes(kernel) || images.has(kernel.image)) continue;
+    kernels.push(kernel);
+    images.add(kernel.image);
+  }
   return { loader, kernels, chosen, reason, notes };
 }
 

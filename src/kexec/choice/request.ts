@@ -4,7 +4,7 @@ import type { KexecRequest } from "../plan.ts";
 import type { KernelChoice } from "./boot-kernel.ts";
 
 /** What the user wants otherwise than the boot loader says. */
-export type ChoiceChanges = Partial<Omit<KexecRequest, "image">>;
+export type ChoiceChanges = Partial<Omit<KexecRequest, "image" | "writtenBy">>;
 
 /**
  * The request that loads what a reboot would start.
@@ -31,6 +31,11 @@ export function requestOfChoice(choice: KernelChoice, changes: ChoiceChanges = {
     ...changes,
     image: kernel.image,
     initrds: changes.initrds ?? kernel.initrds,
-    commandLine: givesLine ? changes.commandLine : kernel.commandLine,
+    ...(givesLine
+      ? {}
+      : {
+          commandLine: kernel.commandLine,
+          writtenBy: kernel.source === "folder" ? "running" : "boot-loader",
+        }),
   };
 }

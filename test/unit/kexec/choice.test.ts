@@ -437,10 +437,15 @@ test("what is asked for otherwise goes before what the boot loader says", async 
     image,
     initrds: [initrd],
     commandLine: "root=/dev/a",
+    writtenBy: "boot-loader",
     append: "x",
   });
-  expect(requestOfChoice(choice, { commandLine: "mine" }).commandLine).toBe("mine");
-  expect(requestOfChoice(choice, { reuse: true })).toMatchObject({ commandLine: undefined, reuse: true });
+  expect(requestOfChoice(choice, { commandLine: "mine" })).toEqual({
+    image,
+    initrds: [initrd],
+    commandLine: "mine",
+  });
+  expect(requestOfChoice(choice, { reuse: true })).toEqual({ image, initrds: [initrd], reuse: true });
   expect(requestOfChoice(choice, { initrds: ["/other"] }).initrds).toEqual(["/other"]);
 });
 
