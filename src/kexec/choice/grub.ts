@@ -109,22 +109,23 @@ function readEnvironment(files: BootFiles, path: string, notes: string[]): Map<s
 }
 
 function reasonOf(
-  { default: name = "" }: GrubMenu,
+  { default: wanted }: GrubMenu,
   { path, missing }: GrubDefault,
   environment: ReadonlyMap<string, string>,
   file: string,
 ): string {
   const number = path.join(">");
+  if (wanted === undefined) return `GRUB takes entry ${number}: ${file} sets no default.`;
   const how =
-    name !== "" && name === environment.get("next_entry")
-      ? `grubenv's next_entry, for one boot, names “${name}”`
-      : name !== "" && name === environment.get("saved_entry")
-        ? `grubenv's saved_entry names “${name}”`
-        : name === ""
+    wanted !== "" && wanted === environment.get("next_entry")
+      ? `grubenv's next_entry, for one boot, names “${wanted}”`
+      : wanted !== "" && wanted === environment.get("saved_entry")
+        ? `grubenv's saved_entry names “${wanted}”`
+        : wanted === ""
           ? `${file} takes the saved entry, and none is saved`
-          : `${file} sets the default “${name}”`;
+          : `${file} sets the default “${wanted}”`;
   return missing
-    ? `GRUB takes entry ${number}: ${how}${name === "" ? "" : ", which is not in its menu, and then it takes the first"}.`
+    ? `GRUB takes entry ${number}: ${how}${wanted === "" ? "" : ", which is not in its menu, and then it takes the first"}.`
     : `GRUB takes entry ${number}: ${how}.`;
 }
 

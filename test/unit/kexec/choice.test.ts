@@ -141,7 +141,8 @@ describe("Debian with GRUB", () => {
       "boot/initrd.img-1": "i",
       "boot/ucode.img": "u",
     });
-    const { kernels } = await chooseKernel({ root });
+    const { kernels, reason } = await chooseKernel({ root });
+    expect(reason).toBe(`GRUB takes entry 0: ${root}/boot/grub/grub.cfg sets no default.`);
     expect(kernels.map(({ image }) => image)).toEqual(Array(2).fill(`${root}/boot/vmlinuz-1`));
     expect(kernels[0]!.initrds).toEqual([`${root}/boot/ucode.img`, `${root}/boot/initrd.img-1`]);
   });
