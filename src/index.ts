@@ -49,6 +49,8 @@ export { type ChoiceChanges, requestOfChoice } from "./kexec/choice/request.ts";
 export { type ExecOptions, type ExecStarted, execKexec } from "./kexec/exec.ts";
 export { type LoadKexecOptions, loadKexec, unloadKexec } from "./kexec/load.ts";
 export { type KexecPlan, type KexecRequest, planKexec } from "./kexec/plan.ts";
+export type { Finding, Severity } from "./kexec/preflight/finding.ts";
+export { type KexecPreflight, preflightKexec } from "./kexec/preflight/preflight.ts";
 export { type KexecStatus, kexecStatus } from "./kexec/status.ts";
 // Virtual machines
 export type { VmEnd } from "./lab/end.ts";

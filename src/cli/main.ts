@@ -9,6 +9,7 @@ import { registerImageSymbols } from "./image-symbols.ts";
 import { registerKexecExec } from "./kexec-exec.ts";
 import { registerKexecList } from "./kexec-list.ts";
 import { registerKexecLoad } from "./kexec-load.ts";
+import { registerKexecPreflight } from "./kexec-preflight.ts";
 import { registerKexecStatus } from "./kexec-status.ts";
 import { registerKexecUnload } from "./kexec-unload.ts";
 import { registerLabRun } from "./lab-run.ts";
@@ -49,6 +50,7 @@ const groups: readonly { name: string; summary: string; commands: readonly Regis
     summary: "start another kernel without firmware or boot loader",
     commands: [
       registerKexecList,
+      registerKexecPreflight,
       registerKexecLoad,
       registerKexecExec,
       registerKexecUnload,

@@ -8,6 +8,7 @@ import {
   kexecExecDocument,
   kexecListDocument,
   kexecPlanDocument,
+  kexecPreflightDocument,
   kexecStatusDocument,
   kexecUnloadDocument,
 } from "./kexec.ts";
@@ -36,6 +37,7 @@ export const documents: Readonly<Record<string, z.ZodType>> = {
   "rekernel patch list": patchListDocument,
   "rekernel patch status": patchStatusDocument,
   "rekernel kexec list": kexecListDocument,
+  "rekernel kexec preflight": kexecPreflightDocument,
   "rekernel kexec load": kexecPlanDocument,
   "rekernel kexec exec": kexecExecDocument,
   "rekernel kexec unload": kexecUnloadDocument,

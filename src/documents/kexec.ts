@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { KernelChoice } from "../kexec/choice/boot-kernel.ts";
 import type { ExecStarted } from "../kexec/exec.ts";
 import type { KexecPlan } from "../kexec/plan.ts";
+import type { KexecPreflight } from "../kexec/preflight/preflight.ts";
 import type { KexecStatus } from "../kexec/status.ts";
 import { documentOf } from "./document.ts";
 
@@ -78,5 +79,29 @@ export const kexecStatusDocument = documentOf<KexecStatus>()(
     loadLimitPanic: z.number().optional(),
     lockdown: z.enum(["none", "integrity", "confidentiality", "unknown"]),
     execThrough: z.enum(["systemd", "directly"]).describe("how `kexec exec` would jump"),
+  }),
+);
+
+/** `rekernel kexec preflight` */
+export const kexecPreflightDocument = documentOf<KexecPreflight>()(
+  z.strictObject({
+    running: z.string().describe("release of the running kernel"),
+    blocked: z.boolean().describe("something blocks; the exit code is 4"),
+    findings: z
+      .array(
+        z.strictObject({
+          check: z.string().describe("stable name of what was looked at, such as `watchdog`"),
+          severity: z
+            .enum(["blocks", "warns", "unknown", "notes"])
+            .describe(
+              "blocks: see to it first; warns: something may be lost or need a hand; unknown: could not be looked at; notes: good to know",
+            ),
+          subject: z.string().describe("what it is"),
+          items: z.array(z.string()).describe("the devices, mounts or processes by name"),
+          why: z.string().describe("why it matters"),
+          advice: z.string().describe("what to do about it"),
+        }),
+      )
+      .describe("the most serious first"),
   }),
 );

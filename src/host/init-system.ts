@@ -1,4 +1,5 @@
 import { lstat } from "node:fs/promises";
+import { type HostPaths, thisHost } from "./paths.ts";
 import { readText } from "./pseudo-files.ts";
 
 /** Who starts and stops services here. */
@@ -10,9 +11,9 @@ export interface InitSystem {
 }
 
 /** Source: sd_booted(3): systemd runs the machine exactly when /run/systemd/system is a folder. */
-export async function initSystem(root = ""): Promise<InitSystem> {
-  const name = (await readText(`${root}/proc/1/comm`)) ?? "unknown";
-  const booted = await lstat(`${root}/run/systemd/system`).then(
+export async function initSystem(host: HostPaths = thisHost): Promise<InitSystem> {
+  const name = (await readText(`${host.proc}/1/comm`)) ?? "unknown";
+  const booted = await lstat(`${host.run}/systemd/system`).then(
     (stat) => stat.isDirectory(),
     () => false,
   );

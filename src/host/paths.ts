@@ -3,6 +3,7 @@ export interface HostPaths {
   proc: string;
   sys: string;
   dev: string;
+  run: string;
 }
 
-export const thisHost: HostPaths = { proc: "/proc", sys: "/sys", dev: "/dev" };
+export const thisHost: HostPaths = { proc: "/proc", sys: "/sys", dev: "/dev", run: "/run" };

@@ -17,7 +17,7 @@ interface Explanation {
   hint: string;
 }
 
-const signHint =
+export const signHint =
   "The image must be signed by a key that this kernel trusts: its distribution's own, or one in the firmware's " +
   "db or in the machine owner's list (mokutil --import). Under UEFI Secure Boot use the vmlinuz of a signed " +
   "kernel package. An image may carry one signature only.";
@@ -124,8 +124,11 @@ export function explainKexecFailure(
   });
 }
 
-/** Source: kernel/kexec_core.c kexec_load_permitted; kernel/kexec_file.c kimage_validate_signature. */
-function explainPermission({ state, lockdown }: KexecCircumstances): Explanation {
+/**
+ * Why nothing can be loaded until the next boot; undefined where it can.
+ * Source: kernel/kexec_core.c kexec_load_permitted.
+ */
+export function loadingOff(state: KexecState): Explanation | undefined {
   if (state.loadDisabled === true)
     return {
       kind: "machineCannot",
@@ -140,6 +143,13 @@ function explainPermission({ state, lockdown }: KexecCircumstances): Explanation
       reason: "no more loads are allowed until the next boot",
       hint: "kernel.kexec_load_limit_reboot has come down to 0, which only a reboot takes back. Unloading counts, too.",
     };
+  return undefined;
+}
+
+/** Source: as above; kernel/kexec_file.c kimage_validate_signature. */
+function explainPermission({ state, lockdown }: KexecCircumstances): Explanation {
+  const off = loadingOff(state);
+  if (off !== undefined) return off;
   if (lockdown === "integrity" || lockdown === "confidentiality")
     return {
       kind: "refused",

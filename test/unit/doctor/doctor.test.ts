@@ -19,7 +19,7 @@ function machine(name: string, files: Record<string, string | Uint8Array>): Host
     writeFileSync(file, content);
   }
   const at = (part: string) => join(folder, name, part);
-  return { proc: at("proc"), sys: at("sys"), dev: at("dev") };
+  return { proc: at("proc"), sys: at("sys"), dev: at("dev"), run: at("run") };
 }
 
 const everyCapability = "Name:\tnode\nCapEff:\t000001ffffffffff\n";

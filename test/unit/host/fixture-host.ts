@@ -1,22 +1,31 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { onTestFinished } from "vitest";
 import type { HostPaths } from "../../../src/host/paths.ts";
 
 /**
- * A machine made of files: contents by path below /proc, /sys and /dev; a path that ends with / is an empty folder.
+ * A machine made of files: contents by path below /proc, /sys, /dev and /run; a path that ends with / is an empty folder.
+ * Links are made as they are given, and need not lead anywhere.
  * The texts in these tests were read from a guest that ran stock 6.12.115 unless they say otherwise.
  */
-export function fixtureHost(files: Readonly<Record<string, string>>): HostPaths {
+export function fixtureHost(
+  files: Readonly<Record<string, string | Uint8Array>>,
+  links: Readonly<Record<string, string>> = {},
+): HostPaths {
   const root = mkdtempSync(join(tmpdir(), "rekernel-host-"));
   onTestFinished(() => rmSync(root, { recursive: true, force: true }));
-  for (const folder of ["proc", "sys", "dev"]) mkdirSync(join(root, folder));
+  for (const folder of ["proc", "sys", "dev", "run"]) mkdirSync(join(root, folder));
   for (const [path, text] of Object.entries(files)) {
     mkdirSync(path.endsWith("/") ? join(root, path) : dirname(join(root, path)), { recursive: true });
     if (!path.endsWith("/")) writeFileSync(join(root, path), text);
   }
-  return { proc: join(root, "proc"), sys: join(root, "sys"), dev: join(root, "dev") };
+  for (const [path, target] of Object.entries(links)) {
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    symlinkSync(target, join(root, path));
+  }
+  const at = (folder: string) => join(root, folder);
+  return { proc: at("proc"), sys: at("sys"), dev: at("dev"), run: at("run") };
 }
 
 export const samplePatch = {
