@@ -1,5 +1,4 @@
-import { type BlockDevice, stackOf } from "../../host/block-devices.ts";
-import type { Mount } from "../../host/mounts.ts";
+import { deviceOf, stackOf } from "../../host/block-devices.ts";
 import { type Check, rootMount } from "./finding.ts";
 
 /** A root whose key is lost with this kernel's memory. */
@@ -27,13 +26,3 @@ export const encryptedRoot: Check = {
     ];
   },
 };
-
-/** By the mount's number, or by its source where that is not a device's (btrfs, overlays). */
-function deviceOf(root: Mount, all: ReadonlyMap<string, BlockDevice>): BlockDevice | undefined {
-  for (const device of all.values()) if (device.number === root.device) return device;
-  const source = root.source.split("/").at(-1);
-  if (!root.source.startsWith("/dev/")) return undefined;
-  for (const device of all.values())
-    if (device.mapperName === source || device.name === source) return device;
-  return undefined;
-}

@@ -1,5 +1,6 @@
+import { deviceOf, stackOf } from "../../host/block-devices.ts";
 import type { Mount } from "../../host/mounts.ts";
-import { type Check, type Finding, rootMount } from "./finding.ts";
+import { type Check, type Finding, type Machine, rootMount } from "./finding.ts";
 
 const networkTypes = new Set(
   "nfs nfs4 cifs smb3 smbfs ceph 9p afs coda lustre orangefs beegfs glusterfs ocfs2 gfs2".split(" "),
@@ -15,20 +16,21 @@ const name = ({ mountPoint, source, type }: Mount) => `${mountPoint} (${type} fr
 export const networkMounts: Check = {
   name: "network-mounts",
   looksAt: "the mounts",
-  async find({ mounts, init }) {
+  async find({ mounts, init, blockDevices }) {
     const all = await mounts;
     const root = rootMount(all);
     const remote = all.filter(isRemote);
     const others = remote.filter((mount) => mount.mountPoint !== "/");
+    const carriers = root === undefined ? [] : await networkBelow(root, blockDevices);
     const findings: Omit<Finding, "check">[] = [];
-    if (root !== undefined && remote.includes(root))
+    if (root !== undefined && (remote.includes(root) || carriers.length > 0))
       findings.push({
         severity: "warns",
         subject: "The root file system comes over the network",
-        items: [name(root)],
+        items: carriers.length > 0 ? carriers : [name(root)],
         why: "The next kernel has no root, and the machine stays away, unless its network card works again after the jump.",
         advice:
-          "Give the next kernel the same ip=, root= and netroot= (--reuse-cmdline) and an initrd with the card's driver; have another way to reset the machine.",
+          "Give the next kernel the same command line (--reuse-cmdline) and an initrd with the card's driver; have another way to reset the machine.",
       });
     if (others.length > 0)
       findings.push({
@@ -44,3 +46,13 @@ export const networkMounts: Check = {
     return findings;
   },
 };
+
+/** Devices below a file system that are reached over the network. */
+async function networkBelow(root: Mount, blockDevices: Machine["blockDevices"]): Promise<string[]> {
+  const all = await blockDevices;
+  const device = deviceOf(root, all);
+  if (device === undefined) return [];
+  return stackOf(device, all)
+    .filter(({ network }) => network !== undefined)
+    .map(({ name, network }) => `/ (on ${name}, ${network})`);
+}

@@ -1,7 +1,7 @@
 import { mkdirSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { readBlockDevices, stackOf } from "../../../src/host/block-devices.ts";
+import { networkOf, readBlockDevices, stackOf } from "../../../src/host/block-devices.ts";
 import { parseFrameBuffers } from "../../../src/host/displays.ts";
 import { hibernationImage, isHibernationImage, resumeDevice } from "../../../src/host/hibernation.ts";
 import { parseInhibitor, readInhibitors } from "../../../src/host/inhibitors.ts";
@@ -138,6 +138,15 @@ describe("block devices", () => {
     const all = await readBlockDevices(host);
     expect(stackOf(all.get("dm-1")!, all).map(({ name }) => name)).toEqual(["dm-1", "dm-0", "vda3"]);
   });
+});
+
+test("block devices that the network brings are known by their path or name", () => {
+  const fabrics = "../../devices/virtual/nvme-fabrics/ctl/nvme0/nvme0n1";
+  const local = "../../devices/pci0000:00/0000:00:01.0/0000:01:00.0/nvme/nvme0/nvme0n1";
+  expect(networkOf("nvme0n1", fabrics)).toBe("NVMe over Fabrics");
+  expect(networkOf("nvme0n1", local)).toBeUndefined();
+  expect(networkOf("nbd0p1", "../../devices/virtual/block/nbd0/nbd0p1")).toBe("NBD");
+  expect(networkOf("rbd0", "../../devices/rbd/0/block/rbd0")).toBe("RBD");
 });
 
 describe("inhibitors", () => {

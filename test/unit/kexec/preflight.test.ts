@@ -179,6 +179,23 @@ describe("mounts", () => {
     expect(await verdicts(mounts(ext4, "61 27 0:46 / /m rw - 9p share rw,trans=virtio"))).toEqual([]);
   });
 
+  test("a root on a disk that the network brings", async () => {
+    const disk = "../../devices/platform/host2/session1/target2:0:0/2:0:0:1/block/sdb";
+    const root = mounts("27 1 8:17 / / rw - ext4 /dev/sdb1 rw");
+    const device = (path: string) => ({
+      ...root,
+      // Where the link leads to from /sys/class/block.
+      [`/sys/${path.replace("../../", "")}/sdb1/dev`]: "8:17\n",
+    });
+    expect(await only(device(disk), { "/sys/class/block/sdb1": `${disk}/sdb1` })).toMatchObject({
+      check: "network-mounts",
+      severity: "warns",
+      items: ["/ (on sdb1, iSCSI)"],
+    });
+    const local = "../../devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sdb";
+    expect(await verdicts(device(local), { "/sys/class/block/sdb1": `${local}/sdb1` })).toEqual([]);
+  });
+
   test("in memory", async () => {
     expect(await verdicts(mounts("1 1 0:2 / / rw - tmpfs none rw"))).toEqual(["memory-mounts warns"]);
     expect((await only(mounts(ext4, "60 27 251:0 / /fast rw - ext4 /dev/zram0 rw"))).items).toEqual([
@@ -388,7 +405,7 @@ test("hostile files of any content give findings that fit the document", async (
         await verdicts(Object.fromEntries(paths.map((path, index) => [path, contents[index]!])));
       },
     ),
-    { numRuns: 60 },
+    { numRuns: 30 },
   );
 });
 
