@@ -48,6 +48,16 @@ test("a machine that shows nothing at all cannot kexec, and that is all that is 
   expect(report.findings.map(({ check }) => check)).toEqual(["loading"]);
 });
 
+test("the most serious comes first", async () => {
+  const files = {
+    "/sys/kernel/kexec_loaded": "1\n",
+    "/proc/sys/kernel/kexec_load_disabled": "1\n",
+    "/sys/module/kvm_intel/refcnt": "1\n",
+    "/sys/class/watchdog/watchdog0/state": "active\n",
+  };
+  expect(await verdicts(files)).toEqual(["watchdog warns", "virtual-machines unknown", "loading notes"]);
+});
+
 describe("loading", () => {
   test("is switched off", async () => {
     const off = { "/proc/sys/kernel/kexec_load_disabled": "1\n" };
