@@ -21,7 +21,7 @@ export const encryptedRoot: Check = {
         ),
         why: "Its key is not handed on: unless it unlocks by itself (TPM, key file, network), someone has to type the passphrase before the machine is back.",
         advice:
-          "Be at the console, or give the next initrd something that unlocks it (systemd-cryptenroll, Clevis, a key file).",
+          "Be at the console, or give the next initrd something that unlocks it: a key file with kexec load --overlay, a TPM (systemd-cryptenroll), Clevis.",
       },
     ];
   },
