@@ -40,7 +40,8 @@ const own = linked(
 );
 const kernel = linked(
   "vmlinux",
-  "int kstrdup(void) { return 0; } int hidden; int kvm_only(void) { return 0; } int seq_puts(void) { return 0; }",
+  "int kstrdup(void) { return 0; } int hidden; int kvm_only(void) { return 0; } int seq_puts(void) { return 0; }" +
+    "void __SCT__open(void) { } int __SCK__open; void __SCT__closed(void) { }",
 );
 
 const exports = new Map<string, ExportedSymbol>([
@@ -48,6 +49,9 @@ const exports = new Map<string, ExportedSymbol>([
   ["seq_puts", { module: "vmlinux", crc: 2, namespace: "SEQ" }],
   ["kvm_only", { module: "vmlinux", crc: 3, namespace: "module:kvm" }],
   ["scale", { module: "core", crc: 4, namespace: "CORE" }],
+  ["__SCT__open", { module: "vmlinux", crc: 6, namespace: "" }],
+  ["__SCK__open", { module: "vmlinux", crc: 7, namespace: "" }],
+  ["__SCT__closed", { module: "vmlinux", crc: 8, namespace: "" }],
   ["foreign", { module: "stranger", crc: 5, namespace: "" }],
 ]);
 
@@ -112,4 +116,10 @@ test("positions in a module's symbol table are those that livepatch counts, whil
   // Before __init code of the same name the position stays; after it, it changes once that code is gone.
   expect(own.symbolsNamed("leave").map(({ sympos }) => sympos)).toEqual([1, 2]);
   expect(own.symbolsNamed("enter").map(({ sympos }) => sympos)).toEqual([1]);
+});
+
+test("a static call's trampoline is imported where the kernel finds its key by it", () => {
+  expect(resolve("__SCT__closed", own)).toEqual({ kind: "export", name: "__SCT__closed", namespace: "" });
+  expect(resolve("__SCT__open", own)).toEqual(klp("vmlinux", "vmlinux", "__SCT__open"));
+  expect(resolve("__SCT__open", undefined)).toEqual(klp("vmlinux", "vmlinux", "__SCT__open"));
 });

@@ -100,7 +100,7 @@ function resolveSymbol(name: string, weak: boolean, context: ResolveContext): Bi
         : pick(name, own, matched, context.module, context);
   }
   const exported = context.exports.get(name);
-  if (exported && exported.module === "vmlinux" && isImportable(exported)) {
+  if (exported && exported.module === "vmlinux" && isImportable(name, context)) {
     const place = locationOf(matched, context);
     const known = context.vmlinux.symbolsNamed(name);
     if (place === undefined || context.module || known.some((symbol) => symbol.location === place))
@@ -156,7 +156,7 @@ function bindPlaced(symbol: TargetSymbol, code: TargetCode, context: ResolveCont
   if (
     code.object === "vmlinux" &&
     exported?.module === "vmlinux" &&
-    isImportable(exported) &&
+    isImportable(symbol.name, context) &&
     symbol.sympos === 0
   )
     return { kind: "export", name: symbol.name, namespace: exported.namespace };
@@ -169,9 +169,13 @@ function bindPlaced(symbol: TargetSymbol, code: TargetCode, context: ResolveCont
   };
 }
 
-/** Whether any module may import it: since 6.16 a namespace "module:a,b" names those that may. */
-function isImportable({ namespace }: ExportedSymbol): boolean {
-  return !namespace.startsWith("module:");
+/** Whether it is exported, any module may import it, and the kernel makes of it what it would of the kernel's own use. */
+function isImportable(name: string, { exports }: ResolveContext): boolean {
+  // Since 6.16 a namespace "module:a,b" names the modules that may.
+  if (exports.get(name)?.namespace.startsWith("module:") !== false) return false;
+  // Of a call by this name objtool makes a site, whose key the kernel looks up by the trampoline: it finds only keys
+  // that are not exported themselves (tramp_key_lookup in kernel/static_call_inline.c), and refuses the module.
+  return !(name.startsWith("__SCT__") && exports.has(name.replace("__SCT__", "__SCK__")));
 }
 
 /** Whether a module is always loaded, and its references bound, when the code that is patched runs. */
