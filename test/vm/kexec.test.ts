@@ -67,7 +67,21 @@ describe("rekernel kexec", () => {
     expect((await cli(vm, "kexec", "unload")).exitCode).toBe(0);
     expect((await cli(vm, "kexec", "status")).result).toMatchObject({ loaded: false });
 
-    const loaded = await cli(vm, "kexec", "load", image, ...args);
+    const preflight = await cli(vm, "kexec", "preflight");
+    expect(preflight.result.findings).toContainEqual(
+      expect.objectContaining({ check: "devices", severity: "notes" }),
+    );
+
+    // The kernel that a reboot would start, by a boot loader's configuration.
+    const running = (await vm.run("cat /proc/cmdline")).stdout.trim();
+    await vm.run(`mkdir -p /tmp/root/boot/grub && cp ${image} /tmp/root/boot/vmlinuz-${newest}`);
+    await vm.run(`cp ${initrd} /tmp/root/boot/initrd.img-${newest}`);
+    const entry = `menuentry "Next" {\n linux /boot/vmlinuz-${newest} ${running}\n initrd /boot/initrd.img-${newest}\n}\n`;
+    await vm.writeFile("/tmp/root/boot/grub/grub.cfg", Buffer.from(`set default="0"\n${entry}`));
+    const listed = await cli(vm, "kexec", "list", "--root", "/tmp/root");
+    expect(listed).toMatchObject({ exitCode: 0, result: { loader: "grub", chosen: 0 } });
+    const loaded = await cli(vm, "kexec", "load", "--root", "/tmp/root", "--append", "rekernel.test=1");
+    expect(loaded).toMatchObject({ exitCode: 0, result: { release: newest, loaded: true } });
     await jump(vm);
     expect(vm.bootId()).not.toBe(firstBoot);
     expect((await vm.run("uname -r")).stdout.trim()).toBe(newest);
