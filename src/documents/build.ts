@@ -28,6 +28,11 @@ export const patchBuildDocument = documentOf<BuildReport & { trial?: PatchTrial 
           name: z.string(),
           sympos: z.number().describe("which of the symbols of that name; 0: the only one"),
           reason: z.string().describe("why it counts as changed"),
+          match: z
+            .enum(["identical", "identical-by-stock-flags"])
+            .describe(
+              "how the original equals the target: as compiled here, or as the kernel's own command compiles it",
+            ),
           sizeBytes: z.number(),
           newSizeBytes: z.number(),
         }),

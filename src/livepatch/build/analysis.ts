@@ -128,7 +128,7 @@ export function withStockMatch(unit: AnalysedUnit, stock: UnitObject, context: P
   for (const [piece, match] of functions) {
     const other = byName.get(piece.name);
     if (match.status === "identical" || other?.status !== "identical" || !other.symbol) continue;
-    functions.set(piece, { piece, status: "identical", symbol: other.symbol });
+    functions.set(piece, { piece, status: "identical", symbol: other.symbol, byStockFlags: true });
     pieces.set(piece, other.symbol.location - BigInt(piece.entry));
   }
   for (const [piece, location] of stockMatch.pieces) {

@@ -26,6 +26,8 @@ export interface PlannedFunction {
   name: string;
   sympos: number;
   reason: string;
+  /** How the original equals the target: as compiled here, or as the kernel's own command compiles it. */
+  match: "identical" | "identical-by-stock-flags";
   sizeBytes: number;
   newSizeBytes: number;
 }
@@ -260,13 +262,15 @@ function planFunctions(
     })),
   ];
   return replaced.map(({ original, patched, reason, matchedIn, unit }, index) => {
-    const symbol = matchedIn.match.functions.get(original)!.symbol!;
+    const match = matchedIn.match.functions.get(original)!;
+    const symbol = match.symbol!;
     return {
       source: unit.source,
       object: unit.module?.object ?? "vmlinux",
       name: symbol.name,
       sympos: symbol.sympos,
       reason,
+      match: match.byStockFlags ? ("identical-by-stock-flags" as const) : ("identical" as const),
       sizeBytes: original.end - original.start - original.entry,
       newSizeBytes: patched.end - patched.start - patched.entry,
       alias: `klp_new_function_${index}`,

@@ -47,6 +47,8 @@ export interface FunctionMatch {
   status: MatchStatus;
   /** The function in the target, when identical. */
   symbol?: TargetSymbol;
+  /** Identical when compiled by the kernel's own command, without a section for each function. */
+  byStockFlags?: boolean;
   /** Why it is not identical. */
   reason?: string;
 }
