@@ -1,6 +1,10 @@
-import { beforeAll, describe, expect, test } from "vitest";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { bootableKernel } from "../../src/kernel/target.ts";
 import { bootVm, type Vm } from "../../src/lab/vm.ts";
+import { buildUki } from "../unit/formats/build-pe.ts";
 import { builtExecutable } from "./executable.ts";
 import { testKernels } from "./kernels.ts";
 
@@ -97,21 +101,28 @@ describe("rekernel kexec", () => {
     });
   });
 
-  test("takes 6.1 into a packed 6.12, with files laid over the initrd, both from memory", async () => {
+  test("takes 6.1 into a unified image of 6.12, with files laid over its initrd, all from memory", async () => {
     const { series61, newest } = await testKernels();
     const next = await bootableKernel(newest);
-    await using vm = await bootVm({ kernel: await bootableKernel(series61), nextKernels: [next] });
+    const share = await mkdtemp(join(tmpdir(), "rekernel-test-"));
+    onTestFinished(() => rm(share, { recursive: true }));
+    await using vm = await bootVm({ kernel: await bootableKernel(series61), nextKernels: [next], share });
     const firstBoot = vm.bootId();
     const folder = `/lab/kernels/${newest}`;
     const commandLine = `${(await vm.run(`cat ${folder}/cmdline`)).stdout.trim()} rekernel.test=2`;
-    await vm.run(
-      `mkdir /tmp/over && echo laid over >/tmp/over/proof && gzip -1c ${folder}/vmlinuz >/tmp/linux.gz`,
-    );
-    const args = ["/tmp/linux.gz", "--initrd", `${folder}/initrd`, "--overlay", "/tmp/over"];
-    const loaded = await cli(vm, "kexec", "load", ...args, "--command-line", commandLine);
-    expect(loaded).toMatchObject({ exitCode: 0, result: { loaded: true, release: newest } });
+    const image = buildUki([
+      [".linux", await readFile(next.image)],
+      [".initrd", await vm.readFile(`${folder}/initrd`)],
+      [".cmdline", commandLine],
+      [".uname", newest],
+    ]);
+    await writeFile(join(share, "next.efi"), image);
+    await vm.run("mkdir /tmp/over && echo laid over >/tmp/over/proof");
+    const loaded = await cli(vm, "kexec", "load", "/share/next.efi", "--overlay", "/tmp/over");
+    expect(loaded).toMatchObject({ exitCode: 0, result: { loaded: true, release: newest, commandLine } });
     expect(loaded.result.initrds).toHaveLength(2);
-    await vm.run("rm -r /tmp/over /tmp/linux.gz");
+    await vm.run("rm -r /tmp/over");
+    await rm(join(share, "next.efi"));
     await jump(vm);
     expect(vm.bootId()).not.toBe(firstBoot);
     expect((await vm.run("uname -r")).stdout.trim()).toBe(newest);
