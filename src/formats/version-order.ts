@@ -30,13 +30,10 @@ export function compareUapiVersions(a: string, b: string): number {
       if (mark === "~" && (i >= a.length || j >= b.length))
         return Number(i < a.length) - Number(j < b.length);
     }
-    const isNumber = isDigit(a[i]) || isDigit(b[j]);
-    const left = take(isNumber ? digits : letters, a, i);
-    const right = take(isNumber ? digits : letters, b, j);
-    const difference = isNumber ? compareNumbers(left, right) : compareTexts(left, right);
-    if (difference !== 0) return difference;
-    i += left.length;
-    j += right.length;
+    const runs = compareRuns(a, i, b, j, isDigit(a[i]) || isDigit(b[j]));
+    if (runs.difference !== 0) return runs.difference;
+    i += runs.left;
+    j += runs.right;
   }
 }
 
@@ -73,14 +70,19 @@ export function compareRpmVersions(a: string, b: string): number {
     if (i >= a.length || j >= b.length) return Number(i < a.length) - Number(j < b.length);
     // A number is newer than letters.
     if (isDigit(a[i]) !== isDigit(b[j])) return isDigit(a[i]) ? 1 : -1;
-    const isNumber = isDigit(a[i]);
-    const left = take(isNumber ? digits : letters, a, i);
-    const right = take(isNumber ? digits : letters, b, j);
-    const difference = isNumber ? compareNumbers(left, right) : compareTexts(left, right);
-    if (difference !== 0) return difference;
-    i += left.length;
-    j += right.length;
+    const runs = compareRuns(a, i, b, j, isDigit(a[i]));
+    if (runs.difference !== 0) return runs.difference;
+    i += runs.left;
+    j += runs.right;
   }
+}
+
+/** Compares the digits, or the letters, that stand at both places; `left` and `right` are how many those are. */
+function compareRuns(a: string, i: number, b: string, j: number, isNumber: boolean) {
+  const left = take(isNumber ? digits : letters, a, i);
+  const right = take(isNumber ? digits : letters, b, j);
+  const difference = isNumber ? compareNumbers(left, right) : compareTexts(left, right);
+  return { difference, left: left.length, right: right.length };
 }
 
 function take(pattern: RegExp, text: string, at: number): string {
