@@ -1,4 +1,5 @@
 // `npm test`: all checks, the unit tests, and the tests that boot real kernels. Ends with one line of counts.
+// `npm run test:full`: the tests that take longer besides.
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -33,7 +34,10 @@ await check("tsc", ["tsc"]);
 await check("imports", ["node", "scripts/check-imports.ts"]);
 await check("knip", ["knip"]);
 await vitest("unit");
-if ((await kernels) !== undefined) await vitest("vm");
+if ((await kernels) !== undefined) {
+  await vitest("vm");
+  if (process.argv.includes("--full")) await vitest("full");
+}
 
 if (!interrupted.signal.aborted) {
   for (const failure of failures) say(`FAILED ${failure}`);
@@ -58,7 +62,7 @@ async function check(name: string, command: readonly string[]): Promise<void> {
   }
 }
 
-async function vitest(project: "unit" | "vm"): Promise<void> {
+async function vitest(project: "unit" | "vm" | "full"): Promise<void> {
   if (interrupted.signal.aborted) return;
   const file = join(results, `${project}.json`);
   say(`${project} tests`);
