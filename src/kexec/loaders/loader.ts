@@ -1,9 +1,10 @@
 /** What every loader gets: a function from an image of its kind to the segments of the jump. */
-import type { MemoryRange } from "../../formats/memory-map.ts";
+import type { FirmwareFacts } from "../../formats/firmware-facts.ts";
+import type { AddressRange, MemoryRange } from "../../formats/memory-map.ts";
 import type { DigestKind } from "../purgatory/request.ts";
 import type { SegmentLayout } from "../segments/segment.ts";
 
-export interface LoaderInput<Firmware> {
+export interface LoaderInput {
   /** The image, unpacked. */
   kernel: Uint8Array;
   /** What it is called in messages. */
@@ -13,13 +14,26 @@ export interface LoaderInput<Firmware> {
   /** Files for the kernel besides, each with its own command line (multiboot). */
   modules: readonly { name: string; commandLine: string; data: Uint8Array }[];
   commandLine: string;
-  /** Ordered by address, without overlaps: what the firmware said, less what the running kernel keeps. */
+  /** Enter the kernel by its 32-bit entry, where it has two. */
+  entry32Bit: boolean;
+  /** A flattened device tree for the kernel (.dtb of a unified kernel image). */
+  deviceTree: Uint8Array | undefined;
+  /** The map that the next kernel gets: ordered by address, without overlaps. */
   memory: readonly MemoryRange[];
-  firmware: Firmware;
+  /** Where segments may lie: RAM less what the running kernel or something else claims. For LayoutBuilder. */
+  room: readonly AddressRange[];
+  firmware: FirmwareFacts;
   digest: DigestKind;
+  /** Of the line on which the purgatory speaks; silent without one. */
   serialPort: number | undefined;
+  /** 32 random bytes for the next kernel's generator (SETUP_RNG_SEED). */
+  rngSeed: Uint8Array;
   /** A number from 0 to before `limit`, not to be guessed: for KASLR. */
   random(limit: number): number;
 }
 
-export type Loader<Firmware> = (input: LoaderInput<Firmware>) => SegmentLayout;
+/**
+ * @throws RekernelError RK-KEXEC-NO-ROOM, RK-BAD-IMAGE (1); RK-COMMAND-LINE-TOO-LONG, RK-IMAGE-TOO-OLD (4);
+ *   what a kind of image cannot be given is refused (4)
+ */
+export type Loader = (input: LoaderInput) => SegmentLayout;
