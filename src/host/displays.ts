@@ -14,6 +14,8 @@ export interface Displays {
   cards: { name: string; driver: string | undefined }[];
   /** The text console is drawn into a frame buffer. */
   consoleOnFrameBuffer: boolean;
+  /** The text console is VGA's text mode. */
+  consoleOnVga: boolean;
   /** Where kernel messages go: `tty0`, `ttyS0`. */
   consoles: string[];
 }
@@ -40,13 +42,14 @@ export async function readDisplays(host: HostPaths = thisHost): Promise<Displays
     consoleNames.map(async (name) => {
       const folder = `${sys}/class/vtconsole/${name}`;
       const [title, bind] = await Promise.all([readText(`${folder}/name`), readText(`${folder}/bind`)]);
-      return bind === "1" && title?.includes("frame buffer") === true;
+      return bind === "1" ? (title ?? "") : "";
     }),
   );
   return {
     frameBuffers: parseFrameBuffers(frameBuffers ?? ""),
     cards,
-    consoleOnFrameBuffer: bound.includes(true),
+    consoleOnFrameBuffer: bound.some((title) => title.includes("frame buffer")),
+    consoleOnVga: bound.some((title) => title.includes("VGA")),
     consoles: (active ?? "").split(" ").filter((name) => name !== ""),
   };
 }
