@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import { Command, CommanderError } from "commander";
 import packageJson from "../../package.json" with { type: "json" };
 import { exitCode, RekernelError } from "../core/errors.ts";
@@ -6,6 +7,7 @@ import { registerDoctor } from "./doctor.ts";
 import { registerExplain } from "./explain.ts";
 import { registerImageInfo } from "./image-info.ts";
 import { registerImageSymbols } from "./image-symbols.ts";
+import { kexecFront, registerKexecCompat } from "./kexec-compat.ts";
 import { registerKexecExec } from "./kexec-exec.ts";
 import { registerKexecList } from "./kexec-list.ts";
 import { registerKexecLoad } from "./kexec-load.ts";
@@ -55,6 +57,7 @@ const groups: readonly { name: string; summary: string; commands: readonly Regis
       registerKexecExec,
       registerKexecUnload,
       registerKexecStatus,
+      registerKexecCompat,
     ],
   },
   { name: "lab", summary: "try kernels and patches in a virtual machine", commands: [registerLabRun] },
@@ -151,4 +154,8 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
 });
 // bin/rekernel sets it for this process; programs that a command starts have their own ways.
 delete process.env.NODE_COMPILE_CACHE;
-await main(process.argv.slice(2));
+// A symbolic link called kexec stands in for kexec-tools; bin/rekernel tells how it was called.
+const calledAs = basename(process.env.REKERNEL_CALLED_AS ?? process.argv0);
+delete process.env.REKERNEL_CALLED_AS;
+const words = process.argv.slice(2);
+await (calledAs === "kexec" ? kexecFront(words) : main(words));

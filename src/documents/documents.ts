@@ -5,6 +5,7 @@ import { errorDocument, progressLine } from "./common.ts";
 import { explainDocument, explainListDocument } from "./explain.ts";
 import { imageInfoDocument, imageSymbolsDocument, moduleInfoDocument } from "./image.ts";
 import {
+  kexecCompatDocument,
   kexecExecDocument,
   kexecListDocument,
   kexecPlanDocument,
@@ -42,6 +43,7 @@ export const documents: Readonly<Record<string, z.ZodType>> = {
   "rekernel kexec exec": kexecExecDocument,
   "rekernel kexec unload": kexecUnloadDocument,
   "rekernel kexec status": kexecStatusDocument,
+  "rekernel kexec compat": kexecCompatDocument,
   "rekernel lab run": labRunDocument,
 };
 

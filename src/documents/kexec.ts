@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { KernelChoice } from "../kexec/choice/boot-kernel.ts";
+import type { CompatResult } from "../kexec/compat/run.ts";
 import type { ExecStarted } from "../kexec/exec.ts";
 import type { KexecPlan } from "../kexec/plan.ts";
 import type { KexecPreflight } from "../kexec/preflight/preflight.ts";
@@ -79,6 +80,15 @@ export const kexecStatusDocument = documentOf<KexecStatus>()(
     loadLimitPanic: z.number().optional(),
     lockdown: z.enum(["none", "integrity", "confidentiality", "unknown"]),
     execThrough: z.enum(["systemd", "directly"]).describe("how `kexec exec` would jump"),
+  }),
+);
+
+/** `rekernel kexec compat`; nothing is printed where this process itself jumps. */
+export const kexecCompatDocument = documentOf<CompatResult & { said: readonly string[] }>()(
+  z.strictObject({
+    exitCode: z.int().describe("of kexec-tools; the command's own, too"),
+    plan: kexecPlanDocument.omit({ loaded: true }).optional().describe("what was loaded"),
+    said: z.array(z.string()).describe("what kexec would have printed"),
   }),
 );
 

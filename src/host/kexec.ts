@@ -8,6 +8,7 @@ import { syscall } from "./syscall.ts";
 
 /** Flags of kexec_file_load, from include/uapi/linux/kexec.h. */
 const KEXEC_FILE_UNLOAD = 0x1;
+const KEXEC_FILE_ON_CRASH = 0x2;
 const KEXEC_FILE_NO_INITRAMFS = 0x4;
 
 /** What the running kernel says about kexec. A field is undefined where the kernel does not tell it. */
@@ -100,10 +101,11 @@ function openKexecFile(file: KexecFile, name: string): Promise<FileHandle> {
 }
 
 /**
- * Drops the loaded image.
+ * Drops the loaded image, or the crash kernel. Nothing loaded is no error.
  *
  * @throws SyscallError
  */
-export async function kexecFileUnload(): Promise<void> {
-  await syscall("kexec_file_load", syscallNumber.kexec_file_load, -1, -1, 0, 0, KEXEC_FILE_UNLOAD);
+export async function kexecFileUnload(which: "next" | "crash" = "next"): Promise<void> {
+  const flags = which === "crash" ? KEXEC_FILE_UNLOAD | KEXEC_FILE_ON_CRASH : KEXEC_FILE_UNLOAD;
+  await syscall("kexec_file_load", syscallNumber.kexec_file_load, -1, -1, 0, 0, flags);
 }

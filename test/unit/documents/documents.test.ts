@@ -23,7 +23,8 @@ test("what the commands print fits the documents", async () => {
 });
 
 test("an error fits its document, in every command", async () => {
-  const commands = await allCommands();
+  // kexec compat has kexec-tools' exit codes, and takes all words behind the first for options of kexec.
+  const commands = (await allCommands()).filter((words) => words.at(-1) !== "compat");
   const results = await Promise.all(
     commands.map((words) => rekernel([...words, "--no-such-option", "--json"])),
   );
