@@ -28,6 +28,8 @@ export interface FirmwareFacts {
   efi: EfiFacts | undefined;
   /** Physical address of ACPI's root pointer; undefined where the next kernel has to look for it. */
   acpiRsdp: bigint | undefined;
+  /** A copy of that pointer (20 bytes, since ACPI 2.0 36), for kernels that are told no address. */
+  acpiRsdpTable: Uint8Array | undefined;
   /** secure_boot of boot_params (enum efi_secureboot_mode); 0 where it is not known. */
   secureBoot: number;
   /** hdr.hardware_subarch; 0 is a PC. */
@@ -44,6 +46,7 @@ export interface FirmwareFacts {
 export const noFirmwareFacts: FirmwareFacts = {
   efi: undefined,
   acpiRsdp: undefined,
+  acpiRsdpTable: undefined,
   secureBoot: 0,
   hardwareSubarch: 0,
   screen: undefined,

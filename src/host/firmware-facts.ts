@@ -8,6 +8,7 @@ import { hasErrno } from "../core/errors.ts";
 import { bootParamsBytes } from "../formats/boot-params/fields.ts";
 import { type BootParamsPage, readBootParams } from "../formats/boot-params/read.ts";
 import type { EfiFacts, EfiMemoryDescriptor, FirmwareFacts } from "../formats/firmware-facts.ts";
+import { readRsdp } from "./acpi-rsdp.ts";
 import { type Displays, readDisplays } from "./displays.ts";
 import { type HostPaths, thisHost } from "./paths.ts";
 import { listFolders, listNames, readHead, readText } from "./pseudo-files.ts";
@@ -30,6 +31,7 @@ export async function readFirmwareFacts(host: HostPaths = thisHost): Promise<Fir
     return {
       efi: undefined,
       acpiRsdp: tables.rsdp,
+      acpiRsdpTable: tables.rsdp ? await readRsdp(tables.rsdp, host) : undefined,
       secureBoot: 0,
       hardwareSubarch: 0,
       screen: undefined,
@@ -40,9 +42,11 @@ export async function readFirmwareFacts(host: HostPaths = thisHost): Promise<Fir
     };
   const efi = await readEfi(page, tables, host);
   const screen = screenOf(page, displays);
+  const rsdp = page.acpiRsdp === 0n ? tables.rsdp : page.acpiRsdp;
   return {
     efi: efi.facts,
-    acpiRsdp: page.acpiRsdp === 0n ? tables.rsdp : page.acpiRsdp,
+    acpiRsdp: rsdp,
+    acpiRsdpTable: rsdp ? await readRsdp(rsdp, host) : undefined,
     secureBoot: page.secureBoot,
     hardwareSubarch: page.hardwareSubarch,
     screen: screen.kept ? page.screen : undefined,
