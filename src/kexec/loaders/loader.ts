@@ -9,6 +9,8 @@ export interface LoaderInput {
   kernel: Uint8Array;
   /** What it is called in messages. */
   kernelName: string;
+  /** Of the bzImage that a vmlinux was unpacked from: what it says about itself to boot loaders. */
+  setupHeader?: Uint8Array | undefined;
   /** The parts of the initrd, one behind the other; empty without one. */
   initrd: readonly Uint8Array[];
   /** Files for the kernel besides, each with its own command line (multiboot). */

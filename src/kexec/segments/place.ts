@@ -15,15 +15,15 @@ export interface Wish {
   min?: bigint | undefined;
   /** The first address behind the last one that it may take. Default: none. */
   max?: bigint | undefined;
-  /** Which end of the room it goes to. */
-  from: "top" | "bottom";
+  /** Which end of the room it goes to, or a choice: a number from 0 to before that of the places where it fits. */
+  from: "top" | "bottom" | ((places: number) => number);
 }
 
 const defaultMin = 0x100000n;
 const noLimit = 1n << 64n;
 
 /**
- * The address at which a segment fits, nearest to the end that it is to go to.
+ * The address at which a segment fits, nearest to the end that it is to go to, or any of all by a choice.
  *
  * @param free a set of ranges (ascending, apart)
  * @throws RekernelError RK-KEXEC-NO-ROOM (1), with the range that comes closest
@@ -32,12 +32,23 @@ export function placeSegment(free: readonly AddressRange[], wish: Wish): bigint 
   const { size, align = 4096, min = defaultMin, max = noLimit, from } = wish;
   const [bytes, multiple] = [BigInt(size), BigInt(align)];
   const window = intersect(free, [{ start: min, end: max }]);
-  for (const { start, end } of from === "bottom" ? window : window.toReversed()) {
+  const fits: { lowest: bigint; highest: bigint }[] = [];
+  for (const { start, end } of window) {
     const lowest = ((start + multiple - 1n) / multiple) * multiple;
-    if (end - bytes < lowest) continue;
-    return from === "bottom" ? lowest : ((end - bytes) / multiple) * multiple;
+    if (end - bytes >= lowest) fits.push({ lowest, highest: ((end - bytes) / multiple) * multiple });
   }
-  throw noRoom(free, window, { ...wish, align, min, max });
+  const [first, last] = [fits[0], fits.at(-1)];
+  if (first === undefined || last === undefined) throw noRoom(free, window, { ...wish, align, min, max });
+  if (from === "bottom") return first.lowest;
+  if (from === "top") return last.highest;
+  const places = fits.map(({ lowest, highest }) => Number((highest - lowest) / multiple) + 1);
+  let choice = from(places.reduce((sum, count) => sum + count, 0));
+  const range = places.findIndex((count) => {
+    if (choice < count) return true;
+    choice -= count;
+    return false;
+  });
+  return fits[range]!.lowest + BigInt(choice) * multiple;
 }
 
 function noRoom(

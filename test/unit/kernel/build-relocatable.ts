@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 /** Fields of every kind that arch/x86/tools/relocs.c collects, in all four segments of a kernel. */
-const assembly = String.raw`
+const assembly = `
   .section .head.text, "ax"
   .globl startup_64
 startup_64:
