@@ -3,7 +3,6 @@
 /** Each measures when it is imported, and reads `--json` from the command line. */
 const benches: Readonly<Record<string, () => Promise<unknown>>> = {
   builds: () => import("./builds.ts"),
-  kexec: () => import("./kexec.ts"),
 };
 
 const name = process.argv.slice(2).find((word) => !word.startsWith("-")) ?? "builds";

@@ -1,5 +1,5 @@
 /** A vmlinux with the relocations that KASLR needs behind it, linked as the kernel build does it. */
-import { execFileSync } from "node:child_process";
+import { type ExecFileSyncOptionsWithStringEncoding, execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -73,7 +73,7 @@ export function buildRelocatableVmlinux(): RelocatableVmlinux {
   const link = (base: bigint) => {
     const folder = mkdtempSync(join(tmpdir(), "rekernel-test-"));
     try {
-      const options = { cwd: folder, stdio: ["ignore", "pipe", "pipe"], encoding: "utf8" } as const;
+      const options: ExecFileSyncOptionsWithStringEncoding = { cwd: folder, encoding: "utf8" };
       writeFileSync(join(folder, "vmlinux.S"), assembly);
       writeFileSync(join(folder, "vmlinux.lds"), linkerScript(`0x${base.toString(16)}`));
       execFileSync("gcc", ["-c", "-o", "vmlinux.o", "vmlinux.S"], options);
