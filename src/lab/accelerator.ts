@@ -68,6 +68,7 @@ async function runsUnderKvm(kernel: string, busybox: string): Promise<boolean> {
         initramfs,
         commandLine: "console=ttyS0 panic=0 rdinit=/init",
         memoryMiB: 512,
+        cpus: 1,
         shares: [],
         network: false,
         forwards: [],

@@ -27,6 +27,7 @@ export interface MachineSettings {
   initramfs: string;
   commandLine: string;
   memoryMiB: number;
+  cpus: number;
   shares: readonly SharedFolder[];
   network: boolean;
   forwards: readonly PortForward[];
@@ -35,8 +36,8 @@ export interface MachineSettings {
 const emulator = "qemu-system-x86_64";
 
 /**
- * The emulator's command: direct kernel boot, one CPU, console on descriptor 3, agent on 4, monitor on 5.
- * One CPU and one thread: the multi-threaded TCG of QEMU 7.2 crashes guests that modify their own code.
+ * The emulator's command: direct kernel boot, console on descriptor 3, agent on 4, monitor on 5.
+ * All CPUs in one thread: the multi-threaded TCG of QEMU 7.2 crashes guests that modify their own code.
  * A small store of translated code (MiB): where a kexec or a boot loader overwrites the old kernel, each piece that
  * was translated there is thrown out by itself. With the default of 1 GiB that took a busy guest a minute.
  */
@@ -45,7 +46,7 @@ export function qemuCommand(machine: MachineSettings): string[] {
   const command = [
     emulator,
     ...["-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"],
-    ...["-machine", "pc", "-smp", "1", "-m", `${machine.memoryMiB}M`, "-cpu", cpu],
+    ...["-machine", "pc", "-smp", String(machine.cpus), "-m", `${machine.memoryMiB}M`, "-cpu", cpu],
     ...["-accel", machine.accelerator === "kvm" ? "kvm" : "tcg,thread=single,tb-size=64"],
     ...["-kernel", machine.kernel, "-initrd", machine.initramfs, "-append", machine.commandLine],
     ...["-chardev", "socket,id=console,fd=3", "-serial", "chardev:console"],

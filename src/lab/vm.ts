@@ -37,6 +37,8 @@ export interface VmOptions {
   kernel: LabKernel;
   /** Default 1024. */
   memoryMiB?: number | undefined;
+  /** Processors. Default 1; under TCG more are no faster, they take turns. */
+  cpus?: number | undefined;
   /** Appended to the kernel's command line. */
   commandLine?: string | undefined;
   /** Put into the guest's root before anything runs, at every boot. */
@@ -147,6 +149,7 @@ export async function bootVm(options: VmOptions): Promise<Vm> {
     initramfs,
     commandLine,
     memoryMiB: options.memoryMiB ?? 1024,
+    cpus: options.cpus ?? 1,
     shares,
     network,
     forwards,
