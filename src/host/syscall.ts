@@ -9,8 +9,14 @@ import { RekernelError } from "../core/errors.ts";
 import { machine } from "./arch/x86_64.ts";
 import { errnoName, errnoText } from "./errno.ts";
 
-/** Integers go as they are; strings as NUL-terminated bytes; buffers by address. */
-export type SyscallArgument = number | bigint | string | Uint8Array;
+/** A structure that holds pointers: its bytes, and what the 8 bytes at each offset are to point to. */
+export interface SyscallStructure {
+  bytes: Uint8Array;
+  pointers: ReadonlyMap<number, Uint8Array>;
+}
+
+/** Integers go as they are; strings as NUL-terminated bytes; buffers and structures by address. */
+export type SyscallArgument = number | bigint | string | Uint8Array | SyscallStructure;
 
 interface CallInterface {
   syscall: WrappedFunction;
@@ -88,12 +94,19 @@ export async function syscall(
   const { syscall: call, getRawPointer, errno } = await callInterface();
   // Held in an array until the call is over: the kernel reads the memory, the collector must not take it.
   const buffers: Uint8Array[] = [];
+  const addressOf = (bytes: Uint8Array) => {
+    buffers.push(bytes);
+    return getRawPointer(bytes);
+  };
   const words = args.map((argument) => {
     if (typeof argument === "bigint") return argument;
     if (typeof argument === "number") return BigInt(argument);
-    const bytes = typeof argument === "string" ? Buffer.from(`${argument}\0`) : argument;
-    buffers.push(bytes);
-    return getRawPointer(bytes);
+    if (typeof argument === "string") return addressOf(Buffer.from(`${argument}\0`));
+    if (argument instanceof Uint8Array) return addressOf(argument);
+    const structure = Uint8Array.from(argument.bytes);
+    const view = new DataView(structure.buffer);
+    for (const [offset, target] of argument.pointers) view.setBigUint64(offset, addressOf(target), true);
+    return addressOf(structure);
   });
   while (words.length < 6) words.push(0n);
   const value = call(BigInt(number), ...words) as bigint;

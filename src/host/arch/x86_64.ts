@@ -8,6 +8,7 @@ export const syscallNumber = {
   reboot: 169,
   init_module: 175,
   delete_module: 176,
+  kexec_load: 246,
   finit_module: 313,
   memfd_create: 319,
   kexec_file_load: 320,
