@@ -46,12 +46,15 @@ export {
 export type { BootKernel, KernelChoice } from "./kexec/choice/boot-kernel.ts";
 export { type ChoiceOptions, chooseKernel } from "./kexec/choice/choose.ts";
 export { type ChoiceChanges, requestOfChoice } from "./kexec/choice/request.ts";
-export { type ExecOptions, type ExecStarted, execKexec } from "./kexec/exec.ts";
+export { type ExecOptions, type ExecStarted, execKexec, type Leaving } from "./kexec/exec.ts";
+export type { HookRun, NextKernel } from "./kexec/hooks.ts";
 export { type LoadKexecOptions, loadKexec, unloadKexec } from "./kexec/load.ts";
 export { type KexecPlan, type KexecRequest, planKexec } from "./kexec/plan.ts";
 export type { Finding, Severity } from "./kexec/preflight/finding.ts";
 export { type KexecPreflight, preflightKexec } from "./kexec/preflight/preflight.ts";
+export { type Quieted, quiesceMachine } from "./kexec/quiesce/quiesce.ts";
 export { type KexecStatus, kexecStatus } from "./kexec/status.ts";
+export { type KexecSurvey, kexecWholeWay, surveyKexec, type WholeWay } from "./kexec/whole-way.ts";
 // Virtual machines
 export type { VmEnd } from "./lab/end.ts";
 export { type PatchOnTrial, type PatchTrial, verifyPatch } from "./lab/patch-trial.ts";

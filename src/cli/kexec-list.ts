@@ -14,17 +14,18 @@ export function registerKexecList(parent: Command): void {
         "would start, with the reason. kexec load without an image takes that one.",
     )
     .option("--root <dir>", "look at the system below this folder", "/")
-    .action(
-      action<{ root: string }, []>(async (context, { root }) => {
-        const { chooseKernel } = await import("../kexec/choice/choose.ts");
-        const choice = await chooseKernel({ root });
-        for (const [number, kernel] of choice.kernels.entries())
-          context.print(describeKernel(context, kernel, number === choice.chosen));
-        context.print(describeChoice(context, choice));
-        context.result(choice);
-      }),
-    );
+    .action(action<{ root: string }, []>((context, { root }) => listKernels(context, root)));
   examples(command, "sudo rekernel kexec list", "rekernel kexec list --root /mnt --json");
+}
+
+/** Shows all kernels, and the one that a reboot would start. */
+export async function listKernels(context: CommandContext, root: string | undefined): Promise<void> {
+  const { chooseKernel } = await import("../kexec/choice/choose.ts");
+  const choice = await chooseKernel({ root });
+  for (const [number, kernel] of choice.kernels.entries())
+    context.print(describeKernel(context, kernel, number === choice.chosen));
+  context.print(describeChoice(context, choice));
+  context.result(choice);
 }
 
 /** What was chosen and why, with what is uncertain about it. */

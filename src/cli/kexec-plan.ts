@@ -9,8 +9,15 @@ const originTexts = {
   image: "the image's own",
 } as const;
 
-/** What was loaded, or with a dry run would be. */
+/** Shows what was loaded, or with a dry run would be. */
 export function showKexecPlan(context: CommandContext, plan: KexecPlan, loaded: boolean): void {
+  context.print(describeKexecPlan(context, plan, loaded));
+  if (loaded) context.print("Start it with: rekernel kexec exec");
+  context.result({ ...plan, loaded });
+}
+
+/** What is handed to the kernel, as a table. */
+export function describeKexecPlan(context: CommandContext, plan: KexecPlan, loaded: boolean): string {
   const name = printable(plan.release ?? plan.image);
   const commandLine =
     plan.commandLineFrom === "none"
@@ -26,13 +33,11 @@ export function showKexecPlan(context: CommandContext, plan: KexecPlan, loaded: 
     ]),
     ["command line", commandLine],
   ];
-  context.print(
+  return [
     loaded ? `${context.style("green", name)} is loaded.` : `${context.style("bold", name)} would be loaded:`,
-  );
-  for (const [label, value] of rows) context.print(`  ${label.padEnd(14)}${value}`);
-  for (const note of plan.notes) context.print(note);
-  if (loaded) context.print("Start it with: rekernel kexec exec");
-  context.result({ ...plan, loaded });
+    ...rows.map(([label, value]) => `  ${label.padEnd(14)}${value}`),
+    ...plan.notes,
+  ].join("\n");
 }
 
 function mebibytes(bytes: number): string {

@@ -14,6 +14,7 @@ import { registerKexecLoad } from "./kexec-load.ts";
 import { registerKexecPreflight } from "./kexec-preflight.ts";
 import { registerKexecStatus } from "./kexec-status.ts";
 import { registerKexecUnload } from "./kexec-unload.ts";
+import { registerKexecWholeWay } from "./kexec-whole-way.ts";
 import { registerLabRun } from "./lab-run.ts";
 import { registerPatchBuild } from "./patch-build.ts";
 import { registerPatchDiff } from "./patch-diff.ts";
@@ -28,40 +29,43 @@ type Register = (parent: Command) => void;
 
 const topLevel: readonly Register[] = [registerDoctor, registerExplain];
 
-const groups: readonly { name: string; summary: string; commands: readonly Register[] }[] = [
-  {
-    name: "image",
-    summary: "look into a kernel image",
-    commands: [registerImageInfo, registerImageSymbols],
-  },
-  {
-    name: "patch",
-    summary: "build, load and take back live patches",
-    commands: [
-      registerPatchBuild,
-      registerPatchDiff,
-      registerPatchInspect,
-      registerPatchLoad,
-      registerPatchUnload,
-      registerPatchList,
-      registerPatchStatus,
-    ],
-  },
-  {
-    name: "kexec",
-    summary: "start another kernel without firmware or boot loader",
-    commands: [
-      registerKexecList,
-      registerKexecPreflight,
-      registerKexecLoad,
-      registerKexecExec,
-      registerKexecUnload,
-      registerKexecStatus,
-      registerKexecCompat,
-    ],
-  },
-  { name: "lab", summary: "try kernels and patches in a virtual machine", commands: [registerLabRun] },
-];
+/** `itself` makes the group's name a command, too. */
+const groups: readonly { name: string; summary: string; commands: readonly Register[]; itself?: Register }[] =
+  [
+    {
+      name: "image",
+      summary: "look into a kernel image",
+      commands: [registerImageInfo, registerImageSymbols],
+    },
+    {
+      name: "patch",
+      summary: "build, load and take back live patches",
+      commands: [
+        registerPatchBuild,
+        registerPatchDiff,
+        registerPatchInspect,
+        registerPatchLoad,
+        registerPatchUnload,
+        registerPatchList,
+        registerPatchStatus,
+      ],
+    },
+    {
+      name: "kexec",
+      summary: "start another kernel without firmware or boot loader",
+      itself: registerKexecWholeWay,
+      commands: [
+        registerKexecList,
+        registerKexecPreflight,
+        registerKexecLoad,
+        registerKexecExec,
+        registerKexecUnload,
+        registerKexecStatus,
+        registerKexecCompat,
+      ],
+    },
+    { name: "lab", summary: "try kernels and patches in a virtual machine", commands: [registerLabRun] },
+  ];
 
 const exitCodesHelp = `
 Exit codes:
@@ -83,14 +87,21 @@ function createProgram(): Command {
     .version(packageJson.version, "-V, --version", "print the version")
     .helpOption("-h, --help", "show help")
     .helpCommand(false)
+    // Or a group that is a command itself could not tell its options from those of its commands.
+    .enablePositionalOptions()
     .addHelpText("after", exitCodesHelp);
   for (const register of topLevel) register(program);
-  for (const { name, summary, commands } of groups) {
+  const runnable = new Set<Command>();
+  for (const { name, summary, commands, itself } of groups) {
     const group = program
       .command(name)
       .summary(summary)
       .description(`${summary.charAt(0).toUpperCase()}${summary.slice(1)}.`);
     group.helpCommand(false).helpOption("-h, --help", "show help");
+    if (itself !== undefined) {
+      itself(group);
+      runnable.add(group);
+    }
     for (const register of commands) register(group);
   }
   for (const command of everyCommand(program)) {
@@ -98,8 +109,8 @@ function createProgram(): Command {
     command.helpOption("-h, --help", "show help");
     // Lines end where the help is wrapped, paragraphs where the command says.
     command.description(command.description().replace(/(?<!\n)\n(?!\n)/g, " "));
-    const isLeaf = command.commands.length === 0 && command !== program;
-    if (isLeaf && !command.options.some(({ long }) => long === "--json"))
+    const runs = runnable.has(command) || (command.commands.length === 0 && command !== program);
+    if (runs && !command.options.some(({ long }) => long === "--json"))
       command.option(
         "--json",
         "print one JSON document instead of text, and progress as JSON lines on stderr",

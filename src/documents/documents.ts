@@ -12,6 +12,7 @@ import {
   kexecPreflightDocument,
   kexecStatusDocument,
   kexecUnloadDocument,
+  kexecWholeWayDocument,
 } from "./kexec.ts";
 import { labRunDocument } from "./lab.ts";
 import { machineReportDocument } from "./machine.ts";
@@ -37,6 +38,7 @@ export const documents: Readonly<Record<string, z.ZodType>> = {
   "rekernel patch unload": patchUnloadDocument,
   "rekernel patch list": patchListDocument,
   "rekernel patch status": patchStatusDocument,
+  "rekernel kexec": kexecWholeWayDocument,
   "rekernel kexec list": kexecListDocument,
   "rekernel kexec preflight": kexecPreflightDocument,
   "rekernel kexec load": kexecPlanDocument,

@@ -1,10 +1,13 @@
 import { z } from "zod";
 import type { KernelChoice } from "../kexec/choice/boot-kernel.ts";
 import type { CompatResult } from "../kexec/compat/run.ts";
-import type { ExecStarted } from "../kexec/exec.ts";
+import type { Leaving } from "../kexec/exec.ts";
+import type { HookRun } from "../kexec/hooks.ts";
 import type { KexecPlan } from "../kexec/plan.ts";
 import type { KexecPreflight } from "../kexec/preflight/preflight.ts";
+import type { Quieted } from "../kexec/quiesce/quiesce.ts";
 import type { KexecStatus } from "../kexec/status.ts";
+import type { KexecSurvey } from "../kexec/whole-way.ts";
 import { documentOf } from "./document.ts";
 
 /** `rekernel kexec list` */
@@ -59,9 +62,19 @@ export const kexecPlanDocument = documentOf<KexecPlan & { loaded: boolean }>()(
   }),
 );
 
-/** `rekernel kexec exec`; nothing is printed where this process itself jumps. */
-export const kexecExecDocument = documentOf<ExecStarted>()(
-  z.strictObject({ by: z.literal("init").describe("the init system stops all services, then jumps") }),
+const leavingBy = z
+  .enum(["init", "here"])
+  .describe("`init`: the init system stops all services, then jumps; `here`: this process does");
+
+const hookRun = z.strictObject({
+  stage: z.enum(["pre-load", "pre-exec"]),
+  path: z.string(),
+  output: z.string().describe("the end of what it printed"),
+});
+
+/** `rekernel kexec exec`; printed before anything is stopped. */
+export const kexecExecDocument = documentOf<Leaving>()(
+  z.strictObject({ by: leavingBy, hooks: z.array(hookRun) }),
 );
 
 /** `rekernel kexec unload` */
@@ -92,26 +105,80 @@ export const kexecCompatDocument = documentOf<CompatResult & { said: readonly st
   }),
 );
 
+const remedyFields = {
+  action: z
+    .enum(["unmount", "bus-master-off", "arm-watchdog", "write-out"])
+    .describe("what `--quiesce` does"),
+  target: z.string().describe("mount point, PCI address, name of the watchdog; empty for `write-out`"),
+};
+
+const preflightFields = {
+  running: z.string().describe("release of the running kernel"),
+  blocked: z.boolean().describe("something blocks; the exit code is 4"),
+  findings: z
+    .array(
+      z.strictObject({
+        check: z.string().describe("stable name of what was looked at, such as `watchdog`"),
+        severity: z
+          .enum(["blocks", "warns", "unknown", "notes"])
+          .describe(
+            "blocks: see to it first; warns: something may be lost or need a hand; unknown: could not be looked at; notes: good to know",
+          ),
+        subject: z.string().describe("what it is"),
+        items: z.array(z.string()).describe("the devices, mounts or processes by name"),
+        why: z.string().describe("why it matters"),
+        advice: z.string().describe("what to do about it"),
+        remedies: z
+          .array(z.strictObject(remedyFields))
+          .optional()
+          .describe("what `--quiesce` does about it; missing where only people can do something"),
+      }),
+    )
+    .describe("the most serious first"),
+};
+
+const quieted = z
+  .array(
+    z.strictObject({
+      ...remedyFields,
+      done: z.boolean(),
+      before: z.string().describe("how it stood"),
+      after: z.string().describe("how it stands now, or why it could not be done"),
+    }),
+  )
+  .describe("what `--quiesce` did");
+
 /** `rekernel kexec preflight` */
-export const kexecPreflightDocument = documentOf<KexecPreflight>()(
+export const kexecPreflightDocument = documentOf<KexecPreflight & { quieted?: Quieted[] }>()(
+  z.strictObject({ ...preflightFields, quieted: quieted.optional() }),
+);
+
+/** What `rekernel kexec`, the whole way, tells. */
+export interface WholeWayReport extends Pick<KexecSurvey, "stoppedBy" | "ignored"> {
+  choice: KernelChoice | undefined;
+  plan: KexecPlan;
+  preflight: KexecPreflight;
+  loaded: boolean;
+  by: Leaving["by"] | undefined;
+  quieted: Quieted[];
+  hooks: HookRun[];
+}
+
+/** `rekernel kexec`; printed before anything is stopped. */
+export const kexecWholeWayDocument = documentOf<WholeWayReport>()(
   z.strictObject({
-    running: z.string().describe("release of the running kernel"),
-    blocked: z.boolean().describe("something blocks; the exit code is 4"),
-    findings: z
-      .array(
-        z.strictObject({
-          check: z.string().describe("stable name of what was looked at, such as `watchdog`"),
-          severity: z
-            .enum(["blocks", "warns", "unknown", "notes"])
-            .describe(
-              "blocks: see to it first; warns: something may be lost or need a hand; unknown: could not be looked at; notes: good to know",
-            ),
-          subject: z.string().describe("what it is"),
-          items: z.array(z.string()).describe("the devices, mounts or processes by name"),
-          why: z.string().describe("why it matters"),
-          advice: z.string().describe("what to do about it"),
-        }),
-      )
-      .describe("the most serious first"),
+    choice: kexecListDocument
+      .optional()
+      .describe("as `rekernel kexec list`; missing where an image was named"),
+    plan: kexecPlanDocument.omit({ loaded: true }).describe("as `rekernel kexec load`"),
+    preflight: z
+      .strictObject(preflightFields)
+      .describe("as `rekernel kexec preflight`, before anything was quiesced"),
+    stoppedBy: z.array(z.string()).describe("names of the checks that stop it; then the exit code is 4"),
+    ignored: z.array(z.string()).describe("names of checks that block, and were ignored (`--ignore`)"),
+    loaded: z.boolean().describe("false with `--dry-run`, and where something stops it"),
+    by: leavingBy.optional().describe("how the machine goes down; missing where it does not"),
+    quieted,
+    hooks: z.array(hookRun).describe("the hooks that ran, which all succeeded"),
   }),
 );

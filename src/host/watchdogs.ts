@@ -13,6 +13,8 @@ export interface Watchdog {
   timeoutSeconds: number | undefined;
   /** It cannot be stopped any more. */
   noWayOut: boolean | undefined;
+  /** The longest time that its driver takes; 0 or undefined where it does not tell. */
+  maxTimeoutSeconds: number | undefined;
 }
 
 /** Empty where there is none, or where the kernel lacks CONFIG_WATCHDOG_SYSFS. */
@@ -20,13 +22,24 @@ export async function readWatchdogs(host: HostPaths = thisHost): Promise<Watchdo
   const folder = `${host.sys}/class/watchdog`;
   return Promise.all(
     (await listNames(folder)).map(async (name) => {
-      const [identity, state, timeoutSeconds, noWayOut] = await Promise.all([
+      const [identity, state, timeoutSeconds, noWayOut, maxTimeoutSeconds] = await Promise.all([
         readText(`${folder}/${name}/identity`),
         readText(`${folder}/${name}/state`),
         readInteger(`${folder}/${name}/timeout`),
         readFlag(`${folder}/${name}/nowayout`),
+        readInteger(`${folder}/${name}/max_timeout`),
       ]);
-      return { name, identity, active: state === "active", timeoutSeconds, noWayOut };
+      return { name, identity, active: state === "active", timeoutSeconds, noWayOut, maxTimeoutSeconds };
     }),
   );
+}
+
+/**
+ * Whether watchdogs run on when the kernel goes down, a kexec included: `false` all stop, `true` all run on,
+ * undefined: each as its driver has it, and most drivers stop theirs (watchdog_stop_on_reboot: iTCO_wdt, i6300esb,
+ * sp5100_tco, softdog). Source: drivers/watchdog/watchdog_core.c, parameter stop_on_reboot (since 5.8).
+ */
+export async function watchdogsRunOn(host: HostPaths = thisHost): Promise<boolean | undefined> {
+  const stop = await readInteger(`${host.sys}/module/watchdog/parameters/stop_on_reboot`);
+  return stop === undefined || stop < 0 ? undefined : stop === 0;
 }

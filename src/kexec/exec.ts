@@ -4,26 +4,40 @@ import { runStep, type WorkOptions } from "../core/progress.ts";
 import { runTool } from "../core/tools.ts";
 import { initSystem } from "../host/init-system.ts";
 import { requireCapability } from "../host/privilege.ts";
-import { rebootKexec, remountReadOnly, sync } from "../host/reboot.ts";
+import { rebootKexec } from "../host/reboot.ts";
 import { SyscallError } from "../host/syscall.ts";
+import { type HookOptions, type HookRun, type NextKernel, runHooks } from "./hooks.ts";
 import { requireKexec } from "./load.ts";
+import { type ShutdownReport, shutDownHere } from "./shutdown.ts";
 
-export interface ExecOptions extends WorkOptions {
-  /** Jump at once, without stopping services, also under an init system that could stop them. */
+export interface ExecOptions extends HookOptions {
+  /** Jump at once, without ending programs, also under an init system that could stop them in order. */
   now?: boolean | undefined;
+  /** What is loaded, for the hooks. */
+  next?: NextKernel | undefined;
+  /** Called when all that can refuse has agreed, before anything is stopped: the last moment to say something. */
+  onLeaving?: ((leaving: Leaving) => Promise<void> | void) | undefined;
+}
+
+/** How the machine goes down: through its `init` system, which stops everything first, or `here`. */
+export interface Leaving {
+  by: "init" | "here";
+  /** The hooks of pre-exec, which ran. */
+  hooks: HookRun[];
 }
 
 /** How the jump was begun. `init`: the init system stops everything first and jumps by itself. */
-export interface ExecStarted {
+export interface ExecStarted extends Leaving {
   by: "init";
 }
 
 /**
- * Starts the loaded kernel. Under systemd that is `systemctl kexec`, which stops all services first and
- * returns at once. Elsewhere, or with `now`, file systems are written out and made read-only and the jump
- * happens here: then this never returns.
+ * Starts the loaded kernel, after the hooks of pre-exec. Under systemd that is `systemctl kexec`, which stops all
+ * services in order and returns at once. Elsewhere all programs are asked to end, file systems are unmounted or made
+ * read-only, and the jump happens here; with `now` nothing is ended. Then this never returns.
  *
- * @throws RekernelError RK-KEXEC-NOT-LOADED (1); RK-NOT-ROOT, RK-NO-KEXEC (5); RK-KEXEC-FAILED (1)
+ * @throws RekernelError RK-KEXEC-NOT-LOADED (1); RK-NOT-ROOT, RK-NO-KEXEC (5); RK-KEXEC-HOOK (4);
+ *   RK-KEXEC-FAILED (1)
  */
 export async function execKexec(options: ExecOptions = {}): Promise<ExecStarted> {
   const state = await requireKexec();
@@ -32,16 +46,18 @@ export async function execKexec(options: ExecOptions = {}): Promise<ExecStarted>
       hint: "Load one first: rekernel kexec load VMLINUZ --initrd INITRD --reuse-cmdline",
     });
   await requireCapability("CAP_SYS_BOOT", "Starting another kernel");
-  if (options.now !== true && (await initSystem()).kind === "systemd") {
+  const throughInit = options.now !== true && (await initSystem()).kind === "systemd";
+  const hooks = await runHooks("pre-exec", options.next ?? {}, options);
+  options.signal?.throwIfAborted();
+  const by = throughInit ? ("init" as const) : ("here" as const);
+  await options.onLeaving?.({ by, hooks });
+  if (throughInit) {
     await runStep(options, "stop", "Ask systemd to stop everything and jump", () =>
       jumpThroughSystemd(options),
     );
-    return { by: "init" };
+    return { by: "init", hooks };
   }
-  await runStep(options, "sync", "Write out the file systems", async () => {
-    await sync();
-    await remountReadOnly();
-  });
+  const report = await shutDownHere(options);
   // No way back and no clean-up after this line: Ctrl-C counts up to here.
   options.signal?.throwIfAborted();
   try {
@@ -49,10 +65,16 @@ export async function execKexec(options: ExecOptions = {}): Promise<ExecStarted>
   } catch (error) {
     if (!(error instanceof SyscallError)) throw error;
     throw new RekernelError("failed", "RK-KEXEC-FAILED", `The kernel did not jump (${error.code}).`, {
-      hint: "File systems are read-only now: mount -o remount,rw what is needed, or reboot. The kernel's log (dmesg) may say why.",
+      hint: `${leftBehind(report)} The kernel's log (dmesg) may say why.`,
       cause: error,
     });
   }
+}
+
+function leftBehind({ asked, unmounted }: ShutdownReport): string {
+  const ended = asked === undefined ? "" : "Programs were ended";
+  const gone = unmounted.length === 0 ? "" : `, ${unmounted.join(", ")} unmounted`;
+  return `${ended === "" ? "File systems are" : `${ended}${gone}, and file systems are`} read-only now: mount -o remount,rw what is needed, or reboot.`;
 }
 
 async function jumpThroughSystemd(options: WorkOptions): Promise<void> {

@@ -4,7 +4,9 @@
  */
 export const syscallNumber = {
   lseek: 8,
+  ioctl: 16,
   sync: 162,
+  umount2: 166,
   reboot: 169,
   init_module: 175,
   delete_module: 176,

@@ -1,6 +1,6 @@
 import { type PciDevice, readPciDevices } from "../../host/pci.ts";
 import { listNames } from "../../host/pseudo-files.ts";
-import type { Check, Finding } from "./finding.ts";
+import type { Check, Finding, Remedy } from "./finding.ts";
 
 /** PCI base classes; Code and ID Assignment Specification. */
 const classNames: Readonly<Record<number, string>> = {
@@ -65,6 +65,8 @@ export function judgeDevices(all: readonly PciDevice[], hasIommu: boolean): Omit
   const ordered = masters.filter((device) => !left.includes(device) && !byPrograms.includes(device));
   const silent = known.filter(({ busMaster }) => busMaster === undefined);
   const findings: Omit<Finding, "check">[] = [];
+  const quiet = (found: readonly PciDevice[]): Remedy[] =>
+    found.map(({ address }) => ({ action: "bus-master-off", target: address }));
   const add = (found: readonly PciDevice[], finding: Omit<Finding, "check" | "items">) => {
     if (found.length > 0) findings.push({ ...finding, items: found.map(name) });
   };
@@ -75,15 +77,20 @@ export function judgeDevices(all: readonly PciDevice[], hasIommu: boolean): Omit
     advice:
       "Load the driver, which takes them over; or switch their bus mastering off: setpci -s ADDRESS COMMAND=0:4",
   };
-  add(left.filter(actsByItself), {
+  const dangerous = left.filter(actsByItself);
+  const passive = left.filter((device) => !actsByItself(device));
+  add(dangerous, {
     severity: "blocks",
     subject: "Devices that may go on with DMA: bus mastering is on, and no driver is there to stop them",
     ...untended,
+    remedies: quiet(dangerous),
   });
-  add(
-    left.filter((device) => !actsByItself(device)),
-    { severity: "warns", subject: "Devices without a driver have bus mastering on", ...untended },
-  );
+  add(passive, {
+    severity: "warns",
+    subject: "Devices without a driver have bus mastering on",
+    ...untended,
+    remedies: quiet(passive),
+  });
   add(byPrograms, {
     severity: "warns",
     subject: "Programs drive devices from user space",

@@ -10,6 +10,17 @@ import type { HostPaths } from "../../host/paths.ts";
  */
 export type Severity = "blocks" | "warns" | "unknown" | "notes";
 
+/** What `--quiesce` can do about a finding, and to what. */
+export interface Remedy {
+  /**
+   * `unmount` a file system, `bus-master-off`: take a PCI device the right to write to memory, `arm-watchdog`,
+   * `write-out`: sync.
+   */
+  action: "unmount" | "bus-master-off" | "arm-watchdog" | "write-out";
+  /** Mount point, PCI address, name of the watchdog; empty for `write-out`. */
+  target: string;
+}
+
 /** One thing that may come up in a bad state or be lost. */
 export interface Finding {
   /** Stable name of the check, such as `watchdog`. */
@@ -23,6 +34,8 @@ export interface Finding {
   why: string;
   /** What to do about it. */
   advice: string;
+  /** What `--quiesce` does about it; none where only people can. */
+  remedies?: Remedy[] | undefined;
 }
 
 /** What several checks need, read once; each check that awaits what cannot be read says so itself. */

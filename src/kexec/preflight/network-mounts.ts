@@ -42,6 +42,10 @@ export const networkMounts: Check = {
           init.kind === "systemd"
             ? "systemd unmounts them while the network is still there; --now does not."
             : "Unmount them before: umount -a -t nfs,nfs4,cifs,ceph,9p",
+        // What was mounted later may stand on what was mounted before.
+        remedies: others
+          .map(({ mountPoint }) => ({ action: "unmount" as const, target: mountPoint }))
+          .reverse(),
       });
     return findings;
   },

@@ -52,6 +52,9 @@ const checks: readonly Check[] = [
   unwrittenData,
 ];
 
+/** The names of all checks. */
+export const checkNames: readonly string[] = checks.map(({ name }) => name);
+
 const rank: Readonly<Record<Severity, number>> = { blocks: 0, warns: 1, unknown: 2, notes: 3 };
 
 /**

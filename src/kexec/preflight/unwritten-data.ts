@@ -19,6 +19,7 @@ export const unwrittenData: Check = {
         items: [],
         why: "They are written before the jump, while services are down already.",
         advice: "Run sync shortly before.",
+        remedies: [{ action: "write-out", target: "" }],
       },
     ];
   },

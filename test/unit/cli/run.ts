@@ -43,5 +43,7 @@ export async function allCommands(group: readonly string[] = []): Promise<string
   const section = /\nCommands:\n((?: {2}.*\n?)+)/.exec(stdout)?.[1];
   if (section === undefined) return [[...group]];
   const names = [...section.matchAll(/^ {2}(\w[\w-]*)/gm)].map(([, name]) => name!);
-  return (await Promise.all(names.map((name) => allCommands([...group, name])))).flat();
+  const below = (await Promise.all(names.map((name) => allCommands([...group, name])))).flat();
+  // A group that prints a document is a command itself.
+  return stdout.includes("--json  ") ? [[...group], ...below] : below;
 }

@@ -130,7 +130,7 @@ describe("watchdogs", () => {
       advice: expect.not.stringContaining("stop that program"),
     });
     expect(await verdicts(watchdog("600", "0"))).toEqual(["watchdog notes"]);
-    expect(await verdicts(watchdog("30", "0", "inactive"))).toEqual([]);
+    expect(await verdicts(watchdog("30", "0", "inactive"))).toEqual(["watchdog notes"]);
     expect(await verdicts(watchdog("soon", "0"))).toEqual(["watchdog warns"]);
   });
 
