@@ -1,11 +1,13 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { RekernelError } from "../core/errors.ts";
+import type { Firmware } from "../lab/firmware.ts";
 import { action, examples } from "./context.ts";
 
 interface RunOptions {
   kernel?: string;
   image?: string;
   modules?: string;
+  firmware: Firmware;
   memory: number;
   append?: string;
   module: string[];
@@ -38,6 +40,11 @@ export function registerLabRun(parent: Command): void {
     )
     .option("--image <file>", "another kernel (vmlinuz)")
     .option("--modules <folder>", "its lib/modules/RELEASE, with --image")
+    .addOption(
+      new Option("--firmware <kind>", "what starts the kernel")
+        .choices(["bios", "uefi", "uefi-secure-boot"] satisfies Firmware[])
+        .default("bios"),
+    )
     .option("--memory <MiB>", "memory of the machine", positiveInteger, 1024)
     .option("--append <text>", "add words to the kernel's command line")
     .option("--module <name>", "load a kernel module at boot (repeatable)", collect, [])
@@ -58,6 +65,7 @@ export function registerLabRun(parent: Command): void {
             command: words,
             // A guest without the host's files has no such folder.
             cwd: options.hostRoot ? process.cwd() : undefined,
+            firmware: options.firmware,
             memoryMiB: options.memory,
             commandLine: options.append,
             modules: options.module,

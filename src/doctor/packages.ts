@@ -16,7 +16,7 @@ interface NeededPackage {
 const systemFolders = ["/usr/sbin", "/sbin"];
 
 /** One check for each Debian package that a capability needs: by what it brings, so that it holds elsewhere too. */
-export function checkPackages(purpose: CapabilityName): Promise<Check[]> {
+export function checkPackages(purpose: CapabilityName | "lab firmware"): Promise<Check[]> {
   const needed: NeededPackage[] = debianPackages;
   return Promise.all(needed.filter((entry) => entry.purpose === purpose).map(checkPackage));
 }

@@ -22,6 +22,8 @@ export interface GuestSetup {
   hostRoot: boolean;
   share: boolean;
   network: boolean;
+  /** The machine has EFI variables. */
+  uefi: boolean;
   /** Absolute host path of lib/modules/RELEASE, to become /lib/modules/RELEASE over the host's root. */
   modulesFolder: string | undefined;
   release: string;
@@ -59,6 +61,9 @@ export function initScript(setup: GuestSetup): string {
     ...(setup.share ? mount9p("share", `${root === "/" ? "" : root}/share`, "cache=none") : []),
     ...(setup.network ? networkLines(setup.hostRoot) : []),
     ...kernelFileSystems(root === "/" ? "" : root),
+    ...(setup.uefi
+      ? [`mount -t efivarfs efivarfs ${root === "/" ? "" : root}/sys/firmware/efi/efivars`]
+      : []),
     ...(setup.files ? ["cd /root && cpio -idmu </rekernel/files.cpio && rm /rekernel/files.cpio; cd /"] : []),
     // What init systems send themselves for `poweroff`, `reboot` and `halt` without -f.
     "trap 'poweroff -f' USR2; trap 'reboot -f' TERM; trap 'halt -f' USR1",
@@ -132,6 +137,8 @@ function kernelFileSystems(root: string): string[] {
     `mkdir -p ${root}/dev/pts ${root}/dev/shm`,
     `mount -t devpts devpts ${root}/dev/pts`,
     `mount -t tmpfs -o mode=1777 tmpfs ${root}/dev/shm`,
+    // Lockdown and IMA show themselves there.
+    `mount -t securityfs securityfs ${root}/sys/kernel/security 2>/dev/null`,
     `mount -t debugfs debugfs ${root}/sys/kernel/debug 2>/dev/null`,
     `for n in 0:stdin 1:stdout 2:stderr; do ln -s /proc/self/fd/\${n%:*} /dev/\${n#*:}; done`,
     "ln -s /proc/self/fd /dev/fd",

@@ -3,6 +3,7 @@ import { delimiter, join } from "node:path";
 import { RekernelError } from "../core/errors.ts";
 import { readBzImage } from "../formats/bzimage.ts";
 import { readInputFile } from "../kernel/input-file.ts";
+import type { FirmwareFiles } from "./firmware.ts";
 
 /** How guest code is executed. */
 export type Accelerator = "kvm" | "tcg";
@@ -23,6 +24,8 @@ export interface PortForward {
 /** Everything that decides the emulator's command line. */
 export interface MachineSettings {
   accelerator: Accelerator;
+  /** Of a UEFI machine; SeaBIOS without. */
+  firmware?: FirmwareFiles | undefined;
   kernel: string;
   initramfs: string;
   commandLine: string;
@@ -46,8 +49,10 @@ export function qemuCommand(machine: MachineSettings): string[] {
   const command = [
     emulator,
     ...["-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"],
-    ...["-machine", "pc", "-smp", String(machine.cpus), "-m", `${machine.memoryMiB}M`, "-cpu", cpu],
+    ...["-machine", machineType(machine.firmware), "-smp", String(machine.cpus)],
+    ...["-m", `${machine.memoryMiB}M`, "-cpu", cpu],
     ...["-accel", machine.accelerator === "kvm" ? "kvm" : "tcg,thread=single,tb-size=64"],
+    ...firmwareOptions(machine.firmware),
     ...["-kernel", machine.kernel, "-initrd", machine.initramfs, "-append", machine.commandLine],
     ...["-chardev", "socket,id=console,fd=3", "-serial", "chardev:console"],
     ...["-chardev", "socket,id=control,fd=4", "-serial", "chardev:control"],
@@ -66,6 +71,23 @@ export function qemuCommand(machine: MachineSettings): string[] {
     command.push("-device", "virtio-net-pci,netdev=net,romfile=");
   }
   return command;
+}
+
+/** Secure Boot needs system management mode, which only q35 emulates wholly. */
+function machineType(firmware: FirmwareFiles | undefined): string {
+  return firmware === undefined ? "pc" : firmware.secure ? "q35,smm=on" : "q35";
+}
+
+/** Two flash chips: the code, which the guest cannot change, and the EFI variables. */
+function firmwareOptions(firmware: FirmwareFiles | undefined): string[] {
+  if (firmware === undefined) return [];
+  return [
+    ...(firmware.secure
+      ? ["-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1"]
+      : []),
+    ...["-drive", `if=pflash,format=raw,unit=0,readonly=on,file=${optionValue(firmware.code)}`],
+    ...["-drive", `if=pflash,format=raw,unit=1,file=${optionValue(firmware.variables)}`],
+  ];
 }
 
 /** A comma ends a value in QEMU's option syntax unless it is doubled. */

@@ -8,6 +8,7 @@ import type { CpioEntry } from "../formats/cpio.ts";
 import { chooseAccelerator } from "./accelerator.ts";
 import { Agent, type Boot, type RunOptions, shown, writeJob } from "./agent.ts";
 import { consoleSign, describeEnd, lastLines, type VmEnd } from "./end.ts";
+import { copyVariables, type Firmware, firmwareFiles, signForFirmware } from "./firmware.ts";
 import { type GuestSetup, onBootJob } from "./guest-scripts.ts";
 import { type GuestFiles, guestFileEntries, guestInitramfs } from "./initramfs.ts";
 import { modulesInLoadOrder } from "./kernel-modules.ts";
@@ -35,6 +36,12 @@ export interface LabKernel {
 
 export interface VmOptions {
   kernel: LabKernel;
+  /**
+   * Default `bios`. With `uefi-secure-boot` the guest's kernel and `nextKernels` are signed with the key in
+   * the firmware's db, in copies; the kernel then is locked down. EFI variables are the machine's own, and
+   * readable at /sys/firmware/efi/efivars where the kernel has efivarfs.
+   */
+  firmware?: Firmware | undefined;
   /** Default 1024. */
   memoryMiB?: number | undefined;
   /** Processors. Default 1; under TCG more are no faster, they take turns. */
@@ -139,13 +146,21 @@ export async function bootVm(options: VmOptions): Promise<Vm> {
   });
   const lab = join(folder, "lab");
   const initramfs = join(folder, "initramfs");
+  const firmware = options.firmware ?? "bios";
+  const flash = await firmwareFiles(firmware, folder).catch(async (error) => {
+    await rm(folder, { recursive: true, force: true });
+    throw error;
+  });
+  const signed = firmware === "uefi-secure-boot";
+  const signedImage = ({ release }: LabKernel) => join(folder, `vmlinuz-${release}`);
   const commandLine = `console=ttyS0 panic=0 oops=panic rdinit=/init ${options.commandLine ?? ""}`.trim();
   const shares: SharedFolder[] = [{ tag: "lab", path: lab, writable: true }];
   if (hostRoot) shares.push({ tag: "root", path: "/", writable: false });
   if (share !== undefined) shares.push({ tag: "share", path: share, writable: true });
   const command = qemuCommand({
     accelerator,
-    kernel: options.kernel.image,
+    firmware: flash,
+    kernel: signed ? signedImage(options.kernel) : options.kernel.image,
     initramfs,
     commandLine,
     memoryMiB: options.memoryMiB ?? 1024,
@@ -160,15 +175,25 @@ export async function bootVm(options: VmOptions): Promise<Vm> {
   try {
     await mkdir(join(lab, "jobs"), { recursive: true });
     if (options.onBoot !== undefined) await writeJob(lab, onBootJob, options.onBoot);
+    if (flash !== undefined) await copyVariables(firmware, flash);
+    const kernels = [options.kernel, ...(options.nextKernels ?? [])];
+    if (signed)
+      for (const kernel of kernels) {
+        await signForFirmware(kernel.image, signedImage(kernel));
+        options.signal?.throwIfAborted();
+      }
     const files = await guestFileEntries(options.files ?? {}, hostRoot);
     await writeOrExplain(initramfs, await initramfsFor(options.kernel, options, busybox, files));
     options.signal?.throwIfAborted();
     // The guest boots while the kernels that it may enter are laid out.
     work.push(vm.powerOn(forwards));
-    for (const kernel of [options.kernel, ...(options.nextKernels ?? [])])
+    for (const kernel of kernels)
       work.push(
-        placeKernel(join(lab, "kernels", kernel.release), kernel, commandLine, () =>
-          initramfsFor(kernel, options, busybox, files),
+        placeKernel(
+          join(lab, "kernels", kernel.release),
+          signed ? signedImage(kernel) : kernel.image,
+          commandLine,
+          () => initramfsFor(kernel, options, busybox, files),
         ),
       );
     await Promise.all(work);
@@ -191,10 +216,12 @@ async function initramfsFor(
 ): Promise<Uint8Array> {
   const hostRoot = options.hostRoot ?? true;
   const network = options.network ?? (options.forwards ?? []).length > 0;
+  const uefi = (options.firmware ?? "bios") !== "bios";
   const asked = [
     ...["virtio_pci", "9pnet_virtio", "9p"],
     ...(hostRoot ? ["overlay"] : []),
     ...(network ? ["virtio_net"] : []),
+    ...(uefi ? ["efivarfs"] : []),
     ...(options.modules ?? []),
   ];
   const modules = kernel.modules === undefined ? [] : await modulesInLoadOrder(kernel.modules, asked);
@@ -203,6 +230,7 @@ async function initramfsFor(
     hostRoot,
     share: options.share !== undefined,
     network,
+    uefi,
     modulesFolder: kernel.modules === undefined ? undefined : await realpath(kernel.modules),
     release: kernel.release,
     files: hostRoot && files.length > 0,
@@ -213,12 +241,12 @@ async function initramfsFor(
 
 async function placeKernel(
   folder: string,
-  kernel: LabKernel,
+  image: string,
   commandLine: string,
   initramfs: () => Promise<Uint8Array>,
 ): Promise<void> {
   await mkdir(folder, { recursive: true });
-  await copyFile(kernel.image, join(folder, "vmlinuz"), constants.COPYFILE_FICLONE).catch((error) => {
+  await copyFile(image, join(folder, "vmlinuz"), constants.COPYFILE_FICLONE).catch((error) => {
     throw writeError(join(folder, "vmlinuz"), error);
   });
   await writeOrExplain(join(folder, "cmdline"), `${commandLine}\n`);
