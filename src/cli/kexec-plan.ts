@@ -1,4 +1,4 @@
-import type { KexecPlan } from "../kexec/plan.ts";
+import type { KexecPlan, PlannedLayout } from "../kexec/plan.ts";
 import type { CommandContext } from "./context.ts";
 import { printable } from "./printable.ts";
 
@@ -31,13 +31,40 @@ export function describeKexecPlan(context: CommandContext, plan: KexecPlan, load
       index === 0 ? "initrd" : "",
       `${printable(from)} (${mebibytes(bytes)})`,
     ]),
+    ...plan.modules.map(({ path, bytes }, index): [string, string] => [
+      index === 0 ? "module" : "",
+      `${printable(path)} (${mebibytes(bytes)})`,
+    ]),
     ["command line", commandLine],
+    ["system call", `${plan.method}: ${printable(plan.methodReason)}`],
   ];
   return [
     loaded ? `${context.style("green", name)} is loaded.` : `${context.style("bold", name)} would be loaded:`,
     ...rows.map(([label, value]) => `  ${label.padEnd(14)}${value}`),
-    ...plan.notes,
-  ].join("\n");
+    ...(plan.layout === undefined ? [] : layoutTable(plan.layout).map((line) => `  ${line}`)),
+    ...plan.notes.map((note) => `${context.style("yellow", "note:")} ${printable(note)}`),
+  ].join("
+");
+}
+
+/** What lies where, the addresses as /proc/iomem prints them. */
+function layoutTable({ segments, entry, kernelEntry }: PlannedLayout): string[] {
+  const rows = [
+    ["segment", "physical range", "bytes", "memory"],
+    ...segments.map(({ name, start, end, bytes, memoryBytes }) => [
+      printable(name),
+      `${start.toString(16)}-${(end - 1n).toString(16)}`,
+      String(bytes),
+      mebibytes(memoryBytes),
+    ]),
+  ];
+  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]!.length)));
+  return [
+    ...rows.map(([name, range, bytes, memory]) =>
+      [name!.padEnd(widths[0]!), range!.padStart(widths[1]!), bytes!.padStart(widths[2]!), memory].join("  "),
+    ),
+    `entry 0x${entry.toString(16)} in the purgatory, which goes on at 0x${kernelEntry.toString(16)}`,
+  ];
 }
 
 function mebibytes(bytes: number): string {

@@ -1,7 +1,9 @@
 /** Options that say what to load, for every command that loads. */
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import type { KernelChoice } from "../kexec/choice/boot-kernel.ts";
+import type { KexecMethod } from "../kexec/method.ts";
 import type { KexecRequest } from "../kexec/plan.ts";
+import type { DigestKind } from "../kexec/purgatory/request.ts";
 
 export interface RequestOptions {
   initrd?: string[];
@@ -11,12 +13,17 @@ export interface RequestOptions {
   append?: string;
   reuseCmdline?: boolean;
   root?: string;
+  syscall?: "auto" | KexecMethod;
+  entry32bit?: boolean;
+  memoryMap?: string;
+  digest?: DigestKind;
+  serial?: number;
 }
 
 /** Declares them, and the image as the command's argument. */
 export function addRequestOptions(command: Command): Command {
   return command
-    .argument("[image]", "the kernel: vmlinuz (bzImage), or a unified kernel image")
+    .argument("[image]", "the kernel: vmlinuz (bzImage), vmlinux (ELF), or a unified kernel image")
     .option("--initrd <file>", "an initial RAM disk; several are unpacked in their order", inOrder)
     .option("--overlay <folder>", "lay the files of a folder over the initrd")
     .option("--profile <name>", "profile of a unified kernel image: its number or ID (default: the first)")
@@ -27,7 +34,20 @@ export function addRequestOptions(command: Command): Command {
     )
     .option("--reuse-cmdline", "take the running kernel's command line (without BOOT_IMAGE=)")
     .option("--append <text>", "add words at the end of the command line")
-    .option("--root <dir>", "without an image: choose from the system below this folder");
+    .option("--root <dir>", "without an image: choose from the system below this folder")
+    .addOption(
+      new Option("--syscall <name>", "the system call; the plan says why")
+        .choices(["auto", "kexec_file_load", "kexec_load"])
+        .default("auto"),
+    )
+    .option("--entry-32bit", "enter the kernel in 32-bit protected mode (kexec_load)")
+    .addOption(
+      new Option("--digest <kind>", "how the segments are verified after the jump (kexec_load)")
+        .choices(["sha256", "sum"])
+        .default("sha256"),
+    )
+    .option("--serial <port>", "I/O port on which the purgatory speaks, such as 0x3f8 (kexec_load)", ioPort)
+    .option("--memory-map <file>", "plan by this copy of /proc/iomem, or of a log's BIOS-e820 lines");
 }
 
 /**
@@ -39,7 +59,20 @@ export async function requestOf(
   image: string | undefined,
 ): Promise<{ request: KexecRequest; choice: KernelChoice | undefined }> {
   const { profile, initrd: initrds, overlay, commandLine, append, reuseCmdline: reuse, root } = options;
-  const wishes = { profile, initrds, overlay, commandLine, append, reuse };
+  const { syscall, entry32bit: entry32Bit, memoryMap, digest, serial: serialPort } = options;
+  const wishes = {
+    profile,
+    initrds,
+    overlay,
+    commandLine,
+    append,
+    reuse,
+    syscall,
+    entry32Bit,
+    memoryMap,
+    digest,
+    serialPort,
+  };
   if (image !== undefined) {
     if (root === undefined) return { request: { image, ...wishes }, choice: undefined };
     const { RekernelError } = await import("../core/errors.ts");
@@ -58,4 +91,11 @@ export async function requestOf(
 
 function inOrder(file: string, before: string[] | undefined): string[] {
   return [...(before ?? []), file];
+}
+
+function ioPort(text: string): number {
+  const port = /^(0x[0-9a-f]{1,4}|\d{1,5})$/i.test(text) ? Number(text) : Number.NaN;
+  // A serial line takes eight ports.
+  if (!(port > 0 && port <= 0xfff8)) throw new InvalidArgumentError("It must be a number from 1 to 0xfff8.");
+  return port;
 }

@@ -49,16 +49,48 @@ export const kexecPlanDocument = documentOf<KexecPlan & { loaded: boolean }>()(
     loaded: z.boolean().describe("false with `--dry-run`"),
     image: z.string().describe("path of the image that was given"),
     release: z.string().optional().describe("the kernel's release, where its boot header names one"),
+    kind: z
+      .enum(["bzimage", "vmlinux", "multiboot2", "multiboot", "elf32"])
+      .describe("what the image is; `vmlinux`: an ELF file of 64 bits"),
     kernelFrom: z.string().describe("what the kernel is taken from: `.linux of debian.efi`"),
     kernelBytes: z.int(),
+    kernelForm: z
+      .enum(["as-is", "decompressed"])
+      .describe("decompressed: unpacked beforehand, so that it need not do that after the jump"),
     profile: z.string().optional().describe("of a unified kernel image that has profiles: `@0 (regular)`"),
     initrds: z
       .array(z.strictObject({ from: z.string(), bytes: z.int() }))
       .describe("what the initrd is made of, in the order in which the kernel unpacks it"),
     initrdBytes: z.int().describe("all of it, with the NULs between its parts"),
+    modules: z
+      .array(z.strictObject({ path: z.string(), commandLine: z.string(), bytes: z.int() }))
+      .describe("of a multiboot kernel"),
     commandLine: z.string().describe("the command line of the next kernel"),
     commandLineFrom: z.enum(["given", "boot-loader", "running", "image", "none"]),
-    notes: z.array(z.string()).describe("what of the image does not reach the next kernel"),
+    method: z.enum(["kexec_file_load", "kexec_load"]).describe("the system call"),
+    methodReason: z.string(),
+    layout: z
+      .strictObject({
+        memoryFrom: z
+          .enum(["firmware", "running", "given"])
+          .describe("the memory map: the firmware's, /proc/iomem, or `--memory-map`"),
+        entry: z.string().describe("where the jump goes, into the purgatory: `0x…`"),
+        kernelEntry: z.string().describe("where the purgatory goes on, in the next kernel"),
+        segments: z
+          .array(
+            z.strictObject({
+              name: z.string(),
+              start: z.string().describe("physical address, `0x…`"),
+              end: z.string().describe("behind the last byte of its memory"),
+              bytes: z.int().describe("what is loaded; the rest of its memory is zeroed"),
+              memoryBytes: z.int(),
+            }),
+          )
+          .describe("by address"),
+      })
+      .optional()
+      .describe("what lies where at the jump; only for kexec_load"),
+    notes: z.array(z.string()).describe("what the administrator should know, in full sentences"),
   }),
 );
 

@@ -97,8 +97,36 @@ const explanations: Readonly<Record<string, Explanation>> = {
   },
 };
 
+/** What the same numbers mean of kexec_load, which looks at nothing but the segments' addresses. */
+const ofSegments: Readonly<Record<string, Explanation>> = {
+  EACCES: {
+    kind: "refused",
+    code: "RK-KEXEC-SIGNATURE",
+    reason: "this kernel's integrity policy (IMA) forbids kexec_load, which verifies no signature",
+    hint: `Use --syscall kexec_file_load. ${signHint}`,
+  },
+  EADDRNOTAVAIL: {
+    kind: "failed",
+    code: "RK-KEXEC-NO-ROOM",
+    reason: "the kernel does not take the addresses of its segments",
+    hint: "See what lies where with --dry-run; with --syscall kexec_file_load the kernel finds the room itself.",
+  },
+  EINVAL: {
+    kind: "failed",
+    code: "RK-KEXEC-REJECTED",
+    reason: "the kernel does not take these segments; all of them together may take half of its RAM at most",
+    hint: "Use a smaller initrd, or --syscall kexec_file_load.",
+  },
+  ENOSYS: {
+    kind: "machineCannot",
+    code: "RK-NO-KEXEC",
+    reason: "this kernel has no kexec_load",
+    hint: "It needs CONFIG_KEXEC=y; for a bzImage use --syscall kexec_file_load.",
+  },
+};
+
 /**
- * Turns a failed kexec_file_load into the error a user can act on.
+ * Turns a failed kexec_file_load or kexec_load into the error a user can act on.
  *
  * @param attempt completes "Cannot …": `load /boot/vmlinuz`
  */
@@ -108,10 +136,12 @@ export function explainKexecFailure(
   circumstances: KexecCircumstances,
   kernelLog: readonly string[] = [],
 ): RekernelError {
+  const bySegments = error.call === "kexec_load";
   const { kind, code, reason, hint } =
     error.code === "EPERM"
-      ? explainPermission(circumstances)
-      : (explanations[error.code] ?? {
+      ? explainPermission(circumstances, bySegments)
+      : ((bySegments ? ofSegments[error.code] : undefined) ??
+        explanations[error.code] ?? {
           kind: "failed" as const,
           code: "RK-KEXEC-REJECTED",
           reason: "the kernel refused it",
@@ -147,9 +177,16 @@ export function loadingOff(state: KexecState): Explanation | undefined {
 }
 
 /** Source: as above; kernel/kexec_file.c kimage_validate_signature. */
-function explainPermission({ state, lockdown }: KexecCircumstances): Explanation {
+function explainPermission({ state, lockdown }: KexecCircumstances, bySegments: boolean): Explanation {
   const off = loadingOff(state);
   if (off !== undefined) return off;
+  if (bySegments && (lockdown === "integrity" || lockdown === "confidentiality"))
+    return {
+      kind: "refused",
+      code: "RK-KEXEC-SIGNATURE",
+      reason: `this kernel is locked down (${lockdown}) and forbids kexec_load, which verifies no signature`,
+      hint: `Use --syscall kexec_file_load. ${signHint}`,
+    };
   if (lockdown === "integrity" || lockdown === "confidentiality")
     return {
       kind: "refused",

@@ -3,6 +3,7 @@ import { RekernelError } from "../core/errors.ts";
 import { runStep, type WorkOptions } from "../core/progress.ts";
 import { KernelLogTail } from "../host/kernel-log.ts";
 import { kexecFileLoad, kexecFileUnload, readKexecState } from "../host/kexec.ts";
+import { kexecLoad, kexecUnload } from "../host/kexec-load.ts";
 import { readLockdown } from "../host/lockdown.ts";
 import { requireCapability } from "../host/privilege.ts";
 import { runningKernel } from "../host/running-kernel.ts";
@@ -26,18 +27,33 @@ export async function loadKexec(request: KexecRequest, options: LoadKexecOptions
   const prepared = await runStep(options, "plan", "Check the kernel image", async () =>
     prepareKexec(request, (await runningKernel()).commandLine),
   );
-  const { plan } = prepared;
+  const { plan, forbidden } = prepared;
   if (options.dryRun === true) return plan;
+  if (request.memoryMap !== undefined)
+    throw new RekernelError(
+      "usage",
+      "RK-USAGE",
+      "By another machine's memory map nothing can be loaded here.",
+      {
+        hint: "Add --dry-run to see the plan, or leave out --memory-map.",
+      },
+    );
   await requireCapability("CAP_SYS_BOOT", "Loading a kernel");
   await requireKexec();
+  if (forbidden !== undefined)
+    throw new RekernelError("refused", "RK-KEXEC-METHOD", `Cannot load ${plan.image}: ${forbidden}`, {
+      hint: `Why ${plan.method}: ${plan.methodReason} ${plan.kind === "bzimage" ? "Try --syscall auto." : "Use a bzImage (vmlinuz)."}`,
+    });
   await runStep(options, "load", `Load ${plan.release ?? plan.image}`, () => handOver(prepared));
   return plan;
 }
 
-async function handOver({ plan, kernel, initrd }: PreparedKexec): Promise<void> {
+async function handOver({ plan, handover }: PreparedKexec): Promise<void> {
   const log = await KernelLogTail.open();
   try {
-    await kexecFileLoad(kernel, initrd, plan.commandLine);
+    if (handover.by === "kexec_file_load")
+      await kexecFileLoad(handover.kernel, handover.initrd, plan.commandLine);
+    else await kexecLoad(handover.layout.segments, handover.layout.entry);
   } catch (error) {
     if (!(error instanceof SyscallError)) throw error;
     const lines = log.read().filter((line) => /kexec|lockdown|signature/i.test(line));
@@ -59,12 +75,22 @@ export async function unloadKexec(options: WorkOptions = {}): Promise<void> {
   await requireCapability("CAP_SYS_BOOT", "Unloading a kernel");
   await runStep(options, "unload", "Drop the loaded kernel", async () => {
     try {
-      await kexecFileUnload();
+      await dropLoaded();
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
       throw explainKexecFailure("drop the loaded kernel", error, await circumstances());
     }
   });
+}
+
+/** Either call drops what the other one loaded; under lockdown only kexec_file_load is allowed to. */
+async function dropLoaded(): Promise<void> {
+  try {
+    await kexecFileUnload();
+  } catch (error) {
+    if (!(error instanceof SyscallError) || error.code !== "ENOSYS") throw error;
+    await kexecUnload();
+  }
 }
 
 /** @throws RekernelError RK-NO-KEXEC (5) when the running kernel cannot kexec */

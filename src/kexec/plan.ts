@@ -1,10 +1,10 @@
 /** What will be handed to the kernel: decided, checked and shown before anything is touched. */
-import { stat } from "node:fs/promises";
-import { hasErrno, RekernelError } from "../core/errors.ts";
-import { protocolText, readBzImage } from "../formats/bzimage.ts";
+import { RekernelError } from "../core/errors.ts";
+import { readBzImage } from "../formats/bzimage.ts";
+import type { AddressRange } from "../formats/memory-map.ts";
 import { type UkiProfile, ukiCommandLine, ukiSection } from "../formats/uki.ts";
 import type { KexecFile } from "../host/kexec.ts";
-import { isElf } from "../kernel/architecture.ts";
+import { type HostPaths, thisHost } from "../host/paths.ts";
 import { readInputFile } from "../kernel/input-file.ts";
 import { profileName } from "../kernel/uki-profile.ts";
 import { type UnwrappedKernel, unwrapKernel } from "../kernel/unwrap.ts";
@@ -14,11 +14,16 @@ import {
   commandLineOrigin,
   nextCommandLine,
 } from "./command-line.ts";
-import { type InitrdPart, joinInitrds } from "./initrd.ts";
-import { overlayArchive } from "./overlay.ts";
+import { prepareInitrd } from "./initrd-files.ts";
+import { layOutSegments } from "./lay-out.ts";
+import { type ImageKind, imageKind } from "./loaders/kind.ts";
+import type { KexecMemory } from "./memory.ts";
+import { chooseMethod, type KexecMethod, readMethodFacts } from "./method.ts";
+import type { DigestKind } from "./purgatory/request.ts";
+import type { SegmentLayout } from "./segments/segment.ts";
 
 export interface KexecRequest extends CommandLineChoice {
-  /** Path of the kernel: a bzImage, packed or not, or a unified kernel image. */
+  /** Path of the kernel: a bzImage, an ELF file or a multiboot image, packed or not, or a unified kernel image. */
   image: string;
   /** Profile of a unified kernel image, by number or ID; its first without one. */
   profile?: string | undefined;
@@ -29,79 +34,168 @@ export interface KexecRequest extends CommandLineChoice {
   initrds?: readonly string[] | undefined;
   /** A folder whose content is laid over the initrd. */
   overlay?: string | undefined;
+  /** Files for a multiboot kernel, each with its own command line. */
+  modules?: readonly { path: string; commandLine: string }[] | undefined;
+  /** The system call. Default `auto`: by image and machine, with the reason in the plan. */
+  syscall?: "auto" | KexecMethod | undefined;
+  /** Enter the kernel by its 32-bit entry. */
+  entry32Bit?: boolean | undefined;
+  /** How the purgatory verifies the segments of kexec_load. Default `sha256`. */
+  digest?: DigestKind | undefined;
+  /** I/O port of the serial line on which the purgatory speaks. Default: that of the next kernel's console. */
+  serialPort?: number | undefined;
+  /** A file with another machine's memory map, to plan by. */
+  memoryMap?: string | undefined;
 }
 
 /** A checked request as a plain value. */
 export interface KexecPlan {
   image: string;
+  kind: ImageKind;
   /** Release of the kernel in the image, from its boot header; undefined where the header has none. */
   release: string | undefined;
   /** Where the kernel is taken from, in words: the image, or what of it. */
   kernelFrom: string;
   kernelBytes: number;
+  /** As it is, or unpacked beforehand so that it need not do that after the jump. */
+  kernelForm: "as-is" | "decompressed";
   /** The profile of a unified kernel image with profiles: `@0 (regular)`. */
   profile: string | undefined;
   /** What the initrd is made of, in the order in which it is unpacked. */
   initrds: readonly { from: string; bytes: number }[];
   /** All of them together, with what stands between them. */
   initrdBytes: number;
+  modules: readonly { path: string; commandLine: string; bytes: number }[];
   commandLine: string;
   /** Where it comes from, apart from what is appended. */
   commandLineFrom: CommandLineOrigin;
-  /** What of the image does not reach the next kernel, in full sentences. */
+  method: KexecMethod;
+  /** Why this system call, in a full sentence. */
+  methodReason: string;
+  /** What lies where at the jump; undefined for kexec_file_load, where the running kernel decides that. */
+  layout: PlannedLayout | undefined;
+  /** What the administrator should know, in full sentences. */
   notes: readonly string[];
 }
+
+export interface PlannedLayout {
+  /** Where the memory map comes from: the firmware, the running kernel (/proc/iomem) or a given file. */
+  memoryFrom: KexecMemory["source"];
+  /** Into the purgatory. */
+  entry: bigint;
+  /** Where the purgatory goes on, in the next kernel. */
+  kernelEntry: bigint;
+  /** By address. `end` is behind the last byte of memory; `bytes` of it are loaded, the rest is zeroed. */
+  segments: readonly (AddressRange & { name: string; bytes: number; memoryBytes: number })[];
+}
+
+/** What the system call gets. */
+export type KexecHandover =
+  | { by: "kexec_file_load"; kernel: KexecFile; initrd: KexecFile | undefined }
+  | { by: "kexec_load"; layout: SegmentLayout };
 
 /** A plan with what is handed over. */
 export interface PreparedKexec {
   plan: KexecPlan;
-  kernel: KexecFile;
-  initrd: KexecFile | undefined;
+  handover: KexecHandover;
+  /** Why the running kernel will refuse this, in a full sentence. */
+  forbidden: string | undefined;
 }
 
 /**
  * Checks a request against the image and turns it into a plan. Touches nothing.
  *
  * @param runningCommandLine of /proc/cmdline, for `reuse`
- * @throws RekernelError RK-BAD-IMAGE, RK-BAD-COMPRESSION, RK-UNSUPPORTED-COMPRESSION, RK-FILE (1); RK-USAGE (2);
- *   RK-IMAGE-TOO-OLD, RK-KEXEC-VMLINUX, RK-COMMAND-LINE-TOO-LONG, RK-INITRD-ORDER, RK-OVERLAY (4);
- *   RK-PERMISSION (5)
+ * @param host where the machine shows its memory and firmware; tests give folders
+ * @throws RekernelError RK-BAD-IMAGE, RK-BAD-COMPRESSION, RK-UNSUPPORTED-COMPRESSION, RK-FILE, RK-KEXEC-NO-ROOM,
+ *   RK-KEXEC-LAYOUT, RK-BAD-MEMORY-MAP (1); RK-USAGE (2); RK-IMAGE-TOO-OLD, RK-KEXEC-VMLINUX, RK-KEXEC-KIND,
+ *   RK-COMMAND-LINE-TOO-LONG, RK-INITRD-ORDER, RK-OVERLAY (4); RK-PERMISSION, RK-NO-MEMORY-MAP (5)
  */
-export async function planKexec(request: KexecRequest, runningCommandLine: string): Promise<KexecPlan> {
-  return (await prepareKexec(request, runningCommandLine)).plan;
+export async function planKexec(
+  request: KexecRequest,
+  runningCommandLine: string,
+  host: HostPaths = thisHost,
+): Promise<KexecPlan> {
+  return (await prepareKexec(request, runningCommandLine, host)).plan;
 }
 
 /** {@link planKexec} with the bytes. */
 export async function prepareKexec(
   request: KexecRequest,
   runningCommandLine: string,
+  host: HostPaths = thisHost,
 ): Promise<PreparedKexec> {
-  const { image } = request;
+  const { image, memoryMap } = request;
   const file = await readInputFile(image, "kernel image");
   const unwrapped = unwrapKernel(file, image, request.profile);
   const { kernel, uki, profile } = unwrapped;
   const kernelFrom = kernelOrigin(unwrapped, image);
-  const header = checkKernel(kernel, kernelFrom);
+  const kind = imageKind(kernel, kernelFrom);
+  const header = kind === "bzimage" ? readBzImage(kernel, kernelFrom).header : undefined;
+  const { method, reason, forbidden } = chooseMethod(
+    {
+      wish: request.syscall ?? "auto",
+      name: kernelFrom,
+      kind,
+      header,
+      entry32Bit: request.entry32Bit === true,
+      givenMap: memoryMap !== undefined,
+      modules: request.modules !== undefined && request.modules.length > 0,
+    },
+    await readMethodFacts(host),
+  );
+  const byKernel = method === "kexec_file_load";
+
   const ofImage = profile && ukiCommandLine(profile);
   const commandLine = nextCommandLine(request, runningCommandLine, ofImage);
-  checkCommandLine(commandLine, header.cmdlineSize, image);
-  const initrd = await prepareInitrd(request, profile);
-  return {
-    plan: {
-      image,
-      release: releaseOf(header.kernelVersion),
-      kernelFrom,
-      kernelBytes: kernel.length,
-      profile: uki?.hasProfiles && profile ? profileName(profile) : undefined,
-      initrds: initrd.parts,
-      initrdBytes: initrd.bytes,
-      commandLine,
-      commandLineFrom: commandLineOrigin(request, ofImage),
-      notes: profile ? leftBehind(profile) : [],
-    },
-    kernel: kernel === file ? image : [kernel],
-    initrd: initrd.file,
+  checkCommandLine(commandLine, header?.cmdlineSize, image);
+  const initrd = await prepareInitrd(request, profile, byKernel);
+  const modules = await readModules(request);
+  const laidOut = byKernel
+    ? undefined
+    : await layOutSegments(
+        {
+          kind,
+          kernel,
+          kernelName: kernelFrom,
+          initrd: (initrd.file ?? []) as readonly Uint8Array[],
+          modules,
+          commandLine,
+          entry32Bit: request.entry32Bit === true,
+          deviceTree: profile && ukiSection(profile, ".dtb"),
+          digest: request.digest ?? "sha256",
+          serialPort: request.serialPort,
+          memoryMap,
+        },
+        runningCommandLine,
+        host,
+      );
+  const plan: KexecPlan = {
+    image,
+    kind,
+    release: header && releaseOf(header.kernelVersion),
+    kernelFrom,
+    kernelBytes: kernel.length,
+    kernelForm: "as-is",
+    profile: uki?.hasProfiles && profile ? profileName(profile) : undefined,
+    initrds: initrd.parts,
+    initrdBytes: initrd.bytes,
+    modules: modules.map(({ name, commandLine, data }) => ({ path: name, commandLine, bytes: data.length })),
+    commandLine,
+    commandLineFrom: commandLineOrigin(request, ofImage),
+    method,
+    methodReason: reason,
+    layout: laidOut && plannedLayout(laidOut.layout, laidOut.memory),
+    notes: [
+      ...(forbidden === undefined || memoryMap !== undefined ? [] : [forbidden]),
+      ...(profile ? leftBehind(profile, method) : []),
+      ...(laidOut?.layout.notes ?? []),
+    ],
   };
+  const handover: KexecHandover = laidOut
+    ? { by: "kexec_load", layout: laidOut.layout }
+    : { by: "kexec_file_load", kernel: kernel === file ? image : [kernel], initrd: initrd.file };
+  return { plan, handover, forbidden };
 }
 
 function kernelOrigin({ uki, packedWith }: UnwrappedKernel, image: string): string {
@@ -109,29 +203,10 @@ function kernelOrigin({ uki, packedWith }: UnwrappedKernel, image: string): stri
   return uki ? `.linux of ${file}` : file;
 }
 
-function checkKernel(kernel: Uint8Array, name: string) {
-  if (isElf(kernel))
-    throw new RekernelError(
-      "refused",
-      "RK-KEXEC-VMLINUX",
-      `${name} is an ELF file, and kexec_file_load starts nothing but bzImages on x86-64.`,
-      {
-        hint: "If it is a vmlinux, use the vmlinuz of the same kernel; in a build tree it is arch/x86/boot/bzImage.",
-      },
-    );
-  const { header } = readBzImage(kernel, name);
-  // arch/x86/kernel/kexec-bzimage64.c bzImage64_probe.
-  if (header.protocol < 0x020c || !header.xloadflags.kernel64 || !header.xloadflags.canBeLoadedAbove4G)
-    throw new RekernelError(
-      "refused",
-      "RK-IMAGE-TOO-OLD",
-      `${name} cannot be started by kexec_file_load: it has no 64-bit entry that can be loaded anywhere (boot protocol ${protocolText(header.protocol)}).`,
-      { hint: "Use an x86-64 kernel of Linux 3.8 or later." },
-    );
-  return header;
-}
+/** COMMAND_LINE_SIZE of arch/x86/include/asm/setup.h, for images that do not tell their own. */
+const defaultCommandLineLimit = 2048;
 
-function checkCommandLine(commandLine: string, limit: number, image: string): void {
+function checkCommandLine(commandLine: string, limit = defaultCommandLineLimit, image: string): void {
   const bytes = Buffer.byteLength(commandLine) + 1;
   if (bytes > limit)
     throw new RekernelError(
@@ -149,59 +224,39 @@ export function releaseOf(kernelVersion: string): string | undefined {
   return /^\S+/.exec(kernelVersion)?.[0];
 }
 
-interface PreparedInitrd {
-  file: KexecFile | undefined;
-  parts: { from: string; bytes: number }[];
-  bytes: number;
+async function readModules({ modules = [] }: KexecRequest) {
+  return Promise.all(
+    modules.map(async ({ path, commandLine }) => ({
+      name: path,
+      commandLine,
+      data: await readInputFile(path, "module"),
+    })),
+  );
 }
 
-/** systemd-stub's order: .ucode, then .initrd, then what is added. */
-async function prepareInitrd(
-  request: KexecRequest,
-  profile: UkiProfile | undefined,
-): Promise<PreparedInitrd> {
-  const { image, overlay, initrds = [] } = request;
-  const parts: InitrdPart[] = [];
-  for (const name of [".ucode", ".initrd"] as const) {
-    const data = profile && ukiSection(profile, name);
-    if (data && data.length > 0) parts.push({ from: `${name} of ${image}`, data });
-  }
-  const [only] = initrds;
-  if (parts.length === 0 && overlay === undefined && initrds.length === 1 && only !== undefined) {
-    // The kernel reads it by itself.
-    const bytes = await initrdSize(only);
-    return { file: only, parts: [{ from: only, bytes }], bytes };
-  }
-  for (const path of initrds) parts.push({ from: path, data: await readInputFile(path, "initrd") });
-  if (overlay !== undefined) parts.push({ from: `overlay ${overlay}`, data: await overlayArchive(overlay) });
-  const chunks = joinInitrds(parts);
+function plannedLayout({ entry, kernelEntry, segments }: SegmentLayout, memory: KexecMemory): PlannedLayout {
   return {
-    file: parts.length === 0 ? undefined : chunks,
-    parts: parts.map(({ from, data }) => ({ from, bytes: data.length })),
-    bytes: chunks.reduce((sum, chunk) => sum + chunk.length, 0),
+    memoryFrom: memory.source,
+    entry,
+    kernelEntry,
+    segments: segments.map(({ name, address, data, memoryBytes }) => ({
+      name,
+      start: address,
+      end: address + BigInt(memoryBytes),
+      bytes: data.length,
+      memoryBytes,
+    })),
   };
 }
 
-/** Only its size matters here: the kernel reads it, and nobody checks what is in it. */
-async function initrdSize(path: string): Promise<number> {
-  const found = await stat(path).catch((cause: unknown) => {
-    throw hasErrno(cause)
-      ? new RekernelError("failed", "RK-FILE", `Cannot read the initrd ${path}: ${cause.message}.`, {
-          hint: "Check the path.",
-          cause,
-        })
-      : cause;
-  });
-  if (!found.isFile()) throw new RekernelError("failed", "RK-FILE", `The initrd ${path} is not a file.`);
-  if (found.size === 0) throw new RekernelError("failed", "RK-FILE", `The initrd ${path} is empty.`);
-  return found.size;
-}
-
-function leftBehind(profile: UkiProfile): string[] {
+function leftBehind(profile: UkiProfile, method: KexecMethod): string[] {
   const has = (...names: string[]) => profile.sections.some(({ name }) => names.includes(name));
   return [
-    ...(has(".dtb", ".dtbauto")
-      ? ["Its device tree is not passed on: kexec_file_load has no way for it on x86-64."]
+    ...(method === "kexec_file_load" && has(".dtb", ".dtbauto")
+      ? ["Its device tree is not passed on: on x86-64 only kexec_load does that (--syscall kexec_load)."]
+      : []),
+    ...(method === "kexec_load" && has(".dtbauto")
+      ? ["Of its device trees only .dtb is passed on, not those that are chosen by the machine (.dtbauto)."]
       : []),
     ...(has(".pcrsig", ".pcrpkey")
       ? ["Nothing is measured into the TPM: what is sealed to this image's PCR 11 does not open."]

@@ -18,7 +18,9 @@ export const kindNames: Readonly<Record<ImageKind, string>> = {
   elf32: "ELF, 32 bits",
 };
 
-const loaders: Readonly<Partial<Record<ImageKind, () => Promise<Loader>>>> = {};
+const loaders: Readonly<Partial<Record<ImageKind, () => Promise<Loader>>>> = {
+  bzimage: async () => (await import("./bzimage.ts")).loadBzImage,
+};
 
 /**
  * @param name of the image, for messages

@@ -9,7 +9,7 @@ import { RekernelError } from "../../../src/core/errors.ts";
 import { documents } from "../../../src/documents/documents.ts";
 import { KernelImage } from "../../../src/kernel/image.ts";
 import { openImageOrModule } from "../../../src/kernel/open.ts";
-import { planKexec, prepareKexec } from "../../../src/kexec/plan.ts";
+import { type KexecRequest, planKexec, prepareKexec } from "../../../src/kexec/plan.ts";
 import { rekernel } from "../cli/run.ts";
 import { buildPe, buildUki } from "../formats/build-pe.ts";
 import { buildBzImage, buildVmlinux } from "../kernel/build-image.ts";
@@ -49,11 +49,18 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
+/** What kexec_file_load would get. */
+async function handedOver(request: KexecRequest) {
+  const { plan, handover } = await prepareKexec(request, "");
+  if (handover.by !== "kexec_file_load") throw new Error(`it goes by ${handover.by}`);
+  return { ...handover, plan };
+}
+
 const bytesOf = (file: unknown) => Buffer.concat(file as Uint8Array[]).toString("latin1");
 
 describe("a unified kernel image", () => {
   test("gives kernel, initrds in order, and command line", async () => {
-    const { plan, kernel, initrd } = await prepareKexec({ image: at("uki.efi") }, "running");
+    const { plan, kernel, initrd } = await handedOver({ image: at("uki.efi") });
     expect(plan).toMatchObject({
       release: "6.12.0-test",
       kernelFrom: `.linux of ${at("uki.efi")}`,
@@ -73,16 +80,13 @@ describe("a unified kernel image", () => {
   });
 
   test("further initrds come behind its own; a command line that is given replaces its", async () => {
-    const { plan, initrd } = await prepareKexec(
-      {
-        image: at("uki.efi"),
-        profile: "reset",
-        initrds: [at("initrd.a"), at("initrd.b")],
-        commandLine: "mine",
-        append: "more",
-      },
-      "",
-    );
+    const { plan, initrd } = await handedOver({
+      image: at("uki.efi"),
+      profile: "reset",
+      initrds: [at("initrd.a"), at("initrd.b")],
+      commandLine: "mine",
+      append: "more",
+    });
     expect(plan).toMatchObject({ profile: "@1 (reset)", commandLine: "mine more", commandLineFrom: "given" });
     expect(bytesOf(initrd).replaceAll("\0", "").split("070701 ").slice(1)).toEqual([
       "ucode!",
@@ -132,7 +136,7 @@ describe("packed kernels", () => {
   for (const [kind, pack, possible] of packers)
     test.skipIf(!possible)(`a bzImage packed with ${kind} is unpacked`, async () => {
       const image = put(`vmlinuz.${kind}`, pack(bzImage));
-      const { plan, kernel } = await prepareKexec({ image }, "");
+      const { plan, kernel } = await handedOver({ image });
       expect(plan).toMatchObject({
         release: "6.12.0-test",
         kernelFrom: `${image} (packed with ${kind})`,
@@ -145,9 +149,9 @@ describe("packed kernels", () => {
   test("so is one in a unified kernel image, and one that is not packed is read by the kernel itself", async () => {
     const uki = put("packed.efi", buildUki([[".linux", gzipSync(bzImage)]]));
     expect((await planKexec({ image: uki }, "")).kernelBytes).toBe(bzImage.length);
-    const { kernel, initrd } = await prepareKexec({ image: at("vmlinuz"), initrds: [at("initrd.a")] }, "");
+    const { kernel, initrd } = await handedOver({ image: at("vmlinuz"), initrds: [at("initrd.a")] });
     expect([kernel, initrd]).toEqual([at("vmlinuz"), at("initrd.a")]);
-    expect((await prepareKexec({ image: at("vmlinuz") }, "")).initrd).toBeUndefined();
+    expect((await handedOver({ image: at("vmlinuz") })).initrd).toBeUndefined();
   });
 
   test("a damaged one is told as such", async () => {
@@ -159,11 +163,12 @@ describe("packed kernels", () => {
 describe("what cannot be started", () => {
   test("a vmlinux is told from a damaged file", async () => {
     const expected = { code: "RK-KEXEC-VMLINUX", exitCode: 4, hint: expect.stringContaining("vmlinuz") };
-    await expect(planKexec({ image: at("vmlinux") }, "")).rejects.toMatchObject(expected);
+    const plan = (image: string) => planKexec({ image, syscall: "kexec_file_load" }, "");
+    await expect(plan(at("vmlinux"))).rejects.toMatchObject(expected);
     const packed = put("vmlinux.gz", gzipSync(vmlinux));
-    await expect(planKexec({ image: packed }, "")).rejects.toMatchObject(expected);
+    await expect(plan(packed)).rejects.toMatchObject(expected);
     const inside = put("vmlinux.efi", buildUki([[".linux", vmlinux]]));
-    await expect(planKexec({ image: inside }, "")).rejects.toMatchObject(expected);
+    await expect(plan(inside)).rejects.toMatchObject(expected);
   });
 
   const arm64 = new Uint8Array(4096);

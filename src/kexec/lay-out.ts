@@ -1,0 +1,74 @@
+/** From an image to the segments that kexec_load takes. */
+import { randomBytes, randomInt } from "node:crypto";
+import { noFirmwareFacts } from "../formats/firmware-facts.ts";
+import { readFirmwareFacts } from "../host/firmware-facts.ts";
+import { type HostPaths, thisHost } from "../host/paths.ts";
+import { readInputFile } from "../kernel/input-file.ts";
+import { splitCommandLine } from "./command-line.ts";
+import { type ImageKind, loaderFor } from "./loaders/kind.ts";
+import type { LoaderInput } from "./loaders/loader.ts";
+import { givenMemory, type KexecMemory, readKexecMemory } from "./memory.ts";
+import { checkSegments } from "./segments/check.ts";
+import type { SegmentLayout } from "./segments/segment.ts";
+
+/** What the loader gets from the request; the rest comes from the machine. */
+export type LayoutRequest = Pick<
+  LoaderInput,
+  | "kernel"
+  | "kernelName"
+  | "initrd"
+  | "modules"
+  | "commandLine"
+  | "entry32Bit"
+  | "deviceTree"
+  | "digest"
+  | "serialPort"
+> & {
+  kind: ImageKind;
+  /** A file with a memory map: then nothing of this machine counts. */
+  memoryMap: string | undefined;
+};
+
+/**
+ * @throws RekernelError RK-KEXEC-NO-ROOM, RK-KEXEC-LAYOUT, RK-BAD-IMAGE, RK-BAD-MEMORY-MAP, RK-BAD-BOOT-PARAMS,
+ *   RK-FILE (1); RK-KEXEC-KIND, RK-IMAGE-TOO-OLD (4); RK-NO-MEMORY-MAP (5)
+ */
+export async function layOutSegments(
+  request: LayoutRequest,
+  runningCommandLine: string,
+  host: HostPaths = thisHost,
+): Promise<{ layout: SegmentLayout; memory: KexecMemory }> {
+  const { kind, memoryMap, ...given } = request;
+  const load = await loaderFor(kind, request.kernelName);
+  const [memory, firmware] =
+    memoryMap === undefined
+      ? await Promise.all([readKexecMemory(runningCommandLine, host), readFirmwareFacts(host)])
+      : [givenMemory(await readMap(memoryMap), memoryMap), noFirmwareFacts];
+  const layout = load({
+    ...given,
+    serialPort: given.serialPort ?? serialPortOf(given.commandLine),
+    memory: memory.map,
+    room: memory.room,
+    firmware,
+    rngSeed: randomBytes(32),
+    random: (limit) => randomInt(limit),
+  });
+  checkSegments(layout.segments, memory.room, memory.totalRamBytes);
+  return { layout: { ...layout, notes: [...memory.notes, ...layout.notes] }, memory };
+}
+
+async function readMap(path: string): Promise<string> {
+  return Buffer.from(await readInputFile(path, "memory map")).toString("latin1");
+}
+
+/** The PC's serial lines (arch/x86/include/asm/serial.h). */
+const serialPorts = [0x3f8, 0x2f8, 0x3e8, 0x2e8];
+
+/** The I/O port of the serial line that a command line makes the console; the last one is /dev/console. */
+export function serialPortOf(commandLine: string): number | undefined {
+  const lines = splitCommandLine(commandLine).flatMap(
+    (word) => /^console=ttyS([0-3])\b/.exec(word)?.[1] ?? [],
+  );
+  const last = lines.at(-1);
+  return last === undefined ? undefined : serialPorts[Number(last)];
+}
