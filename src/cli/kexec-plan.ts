@@ -43,8 +43,7 @@ export function describeKexecPlan(context: CommandContext, plan: KexecPlan, load
     ...rows.map(([label, value]) => `  ${label.padEnd(14)}${value}`),
     ...(plan.layout === undefined ? [] : layoutTable(plan.layout).map((line) => `  ${line}`)),
     ...plan.notes.map((note) => `${context.style("yellow", "note:")} ${printable(note)}`),
-  ].join("
-");
+  ].join("\n");
 }
 
 /** What lies where, the addresses as /proc/iomem prints them. */
