@@ -1,4 +1,5 @@
 import { createReadStream } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { type HostPaths, thisHost } from "./paths.ts";
 
@@ -26,4 +27,22 @@ export async function runningKernelSymbols(
     return undefined;
   }
   return lines === 0 ? undefined : found;
+}
+
+/**
+ * The address of a symbol of vmlinux in the running kernel; undefined where it has none of that name, or does
+ * not tell this process (kptr_restrict; variables only with CONFIG_KALLSYMS_ALL).
+ */
+export async function kernelSymbolAddress(
+  name: string,
+  host: HostPaths = thisHost,
+): Promise<bigint | undefined> {
+  const text = await readFile(`${host.proc}/kallsyms`).catch(() => undefined);
+  // Behind the name of a module's symbol stands the module.
+  const at = text?.indexOf(` ${name}\n`) ?? -1;
+  if (text === undefined || at < 0) return undefined;
+  const line = text.toString("latin1", text.lastIndexOf("\n", at) + 1, at);
+  const address = /^[0-9a-f]{1,16}(?= \S$)/.exec(line)?.[0];
+  // Zero stands for what this process may not see.
+  return address === undefined || BigInt(`0x${address}`) === 0n ? undefined : BigInt(`0x${address}`);
 }
