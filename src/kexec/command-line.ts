@@ -47,3 +47,8 @@ export function nextCommandLine(choice: CommandLineChoice, running: string, ofIm
   const base = choice.commandLine ?? (choice.reuse === true ? reusableCommandLine(running) : (ofImage ?? ""));
   return [base.trim(), choice.append?.trim() ?? ""].filter((part) => part !== "").join(" ");
 }
+
+/** Words as the kernel's early code sees them, which knows no quotes (arch/x86/boot/cmdline.c). */
+export function earlyWords(line: string): string[] {
+  return line.split(/\s+/);
+}

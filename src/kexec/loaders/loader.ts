@@ -1,4 +1,5 @@
 /** What every loader gets: a function from an image of its kind to the segments of the jump. */
+import type { BzImage } from "../../formats/bzimage.ts";
 import type { FirmwareFacts } from "../../formats/firmware-facts.ts";
 import type { AddressRange, MemoryRange } from "../../formats/memory-map.ts";
 import type { DigestKind } from "../purgatory/request.ts";
@@ -10,7 +11,7 @@ export interface LoaderInput {
   /** What it is called in messages. */
   kernelName: string;
   /** Of the bzImage that a vmlinux was unpacked from: what it says about itself to boot loaders. */
-  setupHeader?: Uint8Array | undefined;
+  unpackedFrom?: Pick<BzImage, "header" | "setupHeader"> | undefined;
   /** The parts of the initrd, one behind the other; empty without one. */
   initrd: readonly Uint8Array[];
   /** Files for the kernel besides, each with its own command line (multiboot). */
