@@ -1,9 +1,10 @@
 /** Unpacks whatever kernel images, modules and initial RAM disks are packed with, by magic number. */
-import { gunzipSync, zstdDecompressSync } from "node:zlib";
+import { gunzipSync, type ZlibOptions, zstdDecompressSync } from "node:zlib";
 import { hasErrno, RekernelError } from "../core/errors.ts";
 import { lz4LegacyMagic, unpackLz4Legacy } from "./lz4.ts";
-import { decodeLzmaAlone } from "./lzma.ts";
+import { decodeLzmaAlone, type UnpackedStream } from "./lzma.ts";
 import { isXz, unpackXz } from "./xz.ts";
+import { zstdFramesEnd } from "./zstd.ts";
 
 export type Compression = "none" | "gzip" | "xz" | "zstd" | "lz4" | "lzma" | "bzip2" | "lzo";
 
@@ -41,8 +42,16 @@ export function compressionOf(bytes: Uint8Array): Compression {
  *   RK-UNSUPPORTED-COMPRESSION (1) for bzip2 and lzo
  */
 export function decompress(bytes: Uint8Array, options: DecompressOptions = {}): Uint8Array {
+  return decompressFirst(bytes, options).data;
+}
+
+/**
+ * {@link decompress} of the first stream, and where it ends. Members of gzip and frames of zstd and lz4 that
+ * follow each other without a gap count as one stream.
+ */
+export function decompressFirst(bytes: Uint8Array, options: DecompressOptions = {}): UnpackedStream {
   const kind = compressionOf(bytes);
-  if (kind === "none") return bytes;
+  if (kind === "none") return { data: bytes, end: bytes.length };
   const name = options.name ?? "The data";
   const limit = Math.min(options.limitBytes ?? maxUnpackedBytes, maxUnpackedBytes);
   const fail = (reason: string, cause?: unknown) =>
@@ -54,7 +63,7 @@ export function decompress(bytes: Uint8Array, options: DecompressOptions = {}): 
     throw fail(`it says that it unpacks to ${options.sizeBytes} bytes, more than the ${limit} possible`);
   // Enough for kernels and modules without trusting what a header claims.
   const expected = Math.min(options.sizeBytes ?? bytes.length * 6, bytes.length * 32 + (1 << 16));
-  let unpacked: Uint8Array;
+  let unpacked: UnpackedStream;
   switch (kind) {
     case "xz":
       unpacked = unpackXz(bytes, expected, limit, fail);
@@ -66,8 +75,10 @@ export function decompress(bytes: Uint8Array, options: DecompressOptions = {}): 
       unpacked = decodeLzmaAlone(bytes, limit, fail);
       break;
     case "gzip":
+      unpacked = unpackGzip(bytes, limit, fail);
+      break;
     case "zstd":
-      unpacked = unpackWithNode(kind === "gzip" ? gunzipSync : zstdDecompressSync, bytes, limit, fail);
+      unpacked = unpackZstd(bytes, limit, fail);
       break;
     default:
       throw new RekernelError(
@@ -77,19 +88,38 @@ export function decompress(bytes: Uint8Array, options: DecompressOptions = {}): 
         { hint: "Supported are gzip, xz, zstd, lz4 and lzma. Unpack it first, and give the unpacked file." },
       );
   }
-  if (options.sizeBytes !== undefined && unpacked.length !== options.sizeBytes)
-    throw fail(`it unpacks to ${unpacked.length} bytes instead of ${options.sizeBytes}`);
+  if (options.sizeBytes !== undefined && unpacked.data.length !== options.sizeBytes)
+    throw fail(`it unpacks to ${unpacked.data.length} bytes instead of ${options.sizeBytes}`);
   return unpacked;
 }
 
-function unpackWithNode(
-  unpack: typeof gunzipSync | typeof zstdDecompressSync,
-  bytes: Uint8Array,
+function unpackGzip(bytes: Uint8Array, limit: number, fail: FailWith): UnpackedStream {
+  // With `info` Node returns its engine as well, which counted the bytes that it took; its types do not say so.
+  const unpack = gunzipSync as unknown as (
+    data: Uint8Array,
+    options: ZlibOptions,
+  ) => { buffer: Uint8Array; engine: { bytesWritten: number } };
+  const { buffer, engine } = withNode(limit, fail, (options) => unpack(bytes, { ...options, info: true }));
+  return { data: buffer, end: engine.bytesWritten };
+}
+
+function unpackZstd(bytes: Uint8Array, limit: number, fail: FailWith): UnpackedStream {
+  const end = zstdFramesEnd(bytes, fail);
+  return {
+    data: withNode(limit, fail, (options) => zstdDecompressSync(bytes.subarray(0, end), options)),
+    end,
+  };
+}
+
+type FailWith = (reason: string, cause?: unknown) => RekernelError;
+
+function withNode<T>(
   limit: number,
-  fail: (reason: string, cause?: unknown) => RekernelError,
-): Uint8Array {
+  fail: FailWith,
+  unpack: (options: { maxOutputLength: number; chunkSize: number }) => T,
+): T {
   try {
-    return unpack(bytes, { maxOutputLength: limit, chunkSize: 1 << 20 });
+    return unpack({ maxOutputLength: limit, chunkSize: 1 << 20 });
   } catch (error) {
     if (hasErrno(error) && error.code === "ERR_BUFFER_TOO_LARGE")
       throw fail(`it unpacks to more than ${limit} bytes`, error);

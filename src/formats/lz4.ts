@@ -4,32 +4,36 @@
  *
  * Source: lz4_Frame_format.md ("Legacy frame"), lz4_Block_format.md; the kernel's lib/decompress_unlz4.c.
  */
-import { type Fail, OutputBuffer } from "./lzma.ts";
+import { type Fail, OutputBuffer, type UnpackedStream } from "./lzma.ts";
 
 export const lz4LegacyMagic = 0x184c2102;
 const blockLimit = 8 << 20;
 
-/** Unpacks a legacy frame that fills `bytes`. Concatenated frames are accepted, as the kernel does. */
+/**
+ * Unpacks a legacy frame, and those right behind it, as the kernel does. They end with the bytes, or where a
+ * block of no bytes would be: the format itself has no end.
+ */
 export function unpackLz4Legacy(
   bytes: Uint8Array,
   expectedSize: number,
   limit: number,
   fail: Fail,
-): Uint8Array {
+): UnpackedStream {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const out = new OutputBuffer(expectedSize, limit, fail);
   let at = 0;
   if (bytes.length < 4 || view.getUint32(0, true) !== lz4LegacyMagic) throw fail("it has no LZ4 header");
-  while (at < bytes.length) {
-    if (at + 4 > bytes.length) throw fail("it ends too early");
+  while (at + 4 <= bytes.length) {
     const size = view.getUint32(at, true);
+    if (size === 0) break;
     at += 4;
     if (size === lz4LegacyMagic) continue;
     if (at + size > bytes.length) throw fail("it ends too early");
     unpackBlock(bytes.subarray(at, at + size), out, fail);
     at += size;
   }
-  return out.result();
+  if (bytes.subarray(at, at + 4).some((byte) => byte !== 0)) throw fail("it ends too early");
+  return { data: out.result(), end: at };
 }
 
 function unpackBlock(input: Uint8Array, out: OutputBuffer, fail: Fail): void {

@@ -10,6 +10,12 @@ import type { RekernelError } from "../core/errors.ts";
 /** Builds the error for corrupt data; the caller's format and file are named there. */
 export type Fail = (reason: string) => RekernelError;
 
+/** What a packed stream holds, and where it ends in what it was taken from. */
+export interface UnpackedStream {
+  data: Uint8Array;
+  end: number;
+}
+
 /** Grows up to a limit, so that a small hostile input cannot claim memory it never fills. */
 export class OutputBuffer {
   bytes: Uint8Array;
@@ -413,7 +419,7 @@ export function decodeLzma2(input: Uint8Array, offset: number, out: OutputBuffer
  * Decodes a .lzma file ("LZMA alone"): properties byte, dictionary size, unpacked size
  * (all ones when an end marker is used), data.
  */
-export function decodeLzmaAlone(input: Uint8Array, limit: number, fail: Fail): Uint8Array {
+export function decodeLzmaAlone(input: Uint8Array, limit: number, fail: Fail): UnpackedStream {
   if (input.length < 18) throw fail("it is too short");
   const view = new DataView(input.buffer, input.byteOffset, input.byteLength);
   const claimed = view.getBigUint64(5, true);
@@ -422,6 +428,6 @@ export function decodeLzmaAlone(input: Uint8Array, limit: number, fail: Fail): U
   const out = new OutputBuffer(size ?? input.length * 4, limit, fail);
   const decoder = new LzmaDecoder(out, fail);
   decoder.setProperties(input[0]!);
-  decoder.decode(input.subarray(13), size);
-  return out.result();
+  const used = decoder.decode(input.subarray(13), size);
+  return { data: out.result(), end: Math.min(13 + used, input.length) };
 }

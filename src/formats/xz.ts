@@ -6,7 +6,7 @@
  */
 import { createHash } from "node:crypto";
 import { crc32 } from "node:zlib";
-import { decodeLzma2, type Fail, OutputBuffer } from "./lzma.ts";
+import { decodeLzma2, type Fail, OutputBuffer, type UnpackedStream } from "./lzma.ts";
 
 const filterX86 = 4;
 const filterLzma2 = 0x21;
@@ -32,7 +32,7 @@ export function isXz(bytes: Uint8Array): boolean {
  * @param expectedSize a first guess of the unpacked size; the buffer grows from there
  * @param limit refuses to unpack to more bytes than this
  */
-export function unpackXz(bytes: Uint8Array, expectedSize: number, limit: number, fail: Fail): Uint8Array {
+export function unpackXz(bytes: Uint8Array, expectedSize: number, limit: number, fail: Fail): UnpackedStream {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const u32 = (offset: number) => {
     if (offset + 4 > bytes.length) throw fail("it ends too early");
@@ -67,8 +67,7 @@ export function unpackXz(bytes: Uint8Array, expectedSize: number, limit: number,
     at += checkSize;
     records.push({ unpadded, unpacked: unpacked.length });
   }
-  verifyIndex(bytes, at, records, fail, u32);
-  return out.result();
+  return { end: verifyIndex(bytes, at, records, fail, u32), data: out.result() };
 }
 
 /** Reads a block header behind its size byte; true when the x86 filter stands before LZMA2. */
@@ -112,13 +111,14 @@ function readVli(bytes: Uint8Array, offset: number, fail: Fail): [value: number,
   throw fail("a number in a header is invalid");
 }
 
+/** @returns where the stream ends, behind its footer */
 function verifyIndex(
   bytes: Uint8Array,
   start: number,
   records: readonly { unpadded: number; unpacked: number }[],
   fail: Fail,
   u32: (offset: number) => number,
-): void {
+): number {
   let at = start + 1;
   const next = () => {
     const [value, end] = readVli(bytes, at, fail);
@@ -132,6 +132,7 @@ function verifyIndex(
   if (crc32(bytes.subarray(start, at)) !== u32(at)) throw fail("its index is corrupt");
   at += 4;
   if (crc32(bytes.subarray(at + 4, at + 10)) !== u32(at)) throw fail("its footer is corrupt");
+  return at + 12;
 }
 
 function verifyCheck(type: number, data: Uint8Array, expected: Uint8Array, fail: Fail): void {
