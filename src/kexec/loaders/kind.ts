@@ -20,6 +20,7 @@ export const kindNames: Readonly<Record<ImageKind, string>> = {
 
 const loaders: Readonly<Partial<Record<ImageKind, () => Promise<Loader>>>> = {
   bzimage: async () => (await import("./bzimage.ts")).loadBzImage,
+  vmlinux: async () => (await import("./vmlinux.ts")).loadVmlinux,
 };
 
 /**

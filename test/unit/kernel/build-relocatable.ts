@@ -18,6 +18,8 @@ startup_64:
   movl table(,%rax,4), %ebx
   .endr
   .section .rodata, "a"
+  .ascii "BANNER (builder@example.org)"
+  .balign 8
 table:
   .rept 20
   .quad startup_64, table + 8, counter, boundary
@@ -69,15 +71,24 @@ export interface RelocatableVmlinux {
   linkedHigher(slide: number): Uint8Array;
 }
 
-export function buildRelocatableVmlinux(): RelocatableVmlinux {
+/** @param banner linux_banner, which makes it a Linux kernel */
+export function buildRelocatableVmlinux(banner = "Linux version 0"): RelocatableVmlinux {
   const link = (base: bigint) => {
     const folder = mkdtempSync(join(tmpdir(), "rekernel-test-"));
     try {
       const options: ExecFileSyncOptionsWithStringEncoding = { cwd: folder, encoding: "utf8" };
-      writeFileSync(join(folder, "vmlinux.S"), assembly);
+      writeFileSync(join(folder, "vmlinux.S"), assembly.replace("BANNER", banner));
       writeFileSync(join(folder, "vmlinux.lds"), linkerScript(`0x${base.toString(16)}`));
       execFileSync("gcc", ["-c", "-o", "vmlinux.o", "vmlinux.S"], options);
-      const ld = ["-T", "vmlinux.lds", "-z", "max-page-size=0x200000", "--emit-relocs", "--no-relax"];
+      const ld = [
+        "-T",
+        "vmlinux.lds",
+        "-z",
+        "max-page-size=0x200000",
+        "--emit-relocs",
+        "--no-relax",
+        "--no-warn-rwx-segments",
+      ];
       execFileSync("ld", [...ld, "-o", "vmlinux", "vmlinux.o"], options);
       const relocations = execFileSync("readelf", ["-rW", "vmlinux"], options);
       const symbols = execFileSync("readelf", ["-sW", "vmlinux"], options);
