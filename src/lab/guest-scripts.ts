@@ -30,56 +30,116 @@ export interface GuestSetup {
   /** `/rekernel/files.cpio` is to be unpacked over the host's root. */
   files: boolean;
   onBoot: boolean;
+  /** The system on /dev/vda takes over; the agent is one of its services. */
+  ownSystem: boolean;
 }
 
 /** 9p mount options: one round trip carries up to this much. */
 const msize = 512 * 1024;
 
-/** Where commands find their root in the initramfs. */
+/** Where commands find their root, as the agent sees it. */
 export function commandRoot(hostRoot: boolean): string {
   return hostRoot ? "/root" : "/";
 }
 
+/** Where the guest's root is while /init runs. */
+function rootAtBoot({ hostRoot, ownSystem }: GuestSetup): string {
+  return hostRoot || ownSystem ? "/root" : "";
+}
+
 /** `/init`: sets the guest up, announces it, then serves commands for ever. */
 export function initScript(setup: GuestSetup): string {
-  const root = commandRoot(setup.hostRoot);
+  const root = rootAtBoot(setup);
   const lines = [
     "#!/bin/busybox sh",
-    "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    path,
     "/bin/busybox mount -t proc proc /proc",
     "mount -t sysfs sysfs /sys",
     "mount -t devtmpfs devtmpfs /dev",
-    "exec 3<>/dev/ttyS1",
-    "stty raw -echo <&3",
+    ...openControl,
     'fail() { echo "fail $*" >&3; while :; do sleep 1000; done; }',
     ...setup.modules.map(
       (name) => `insmod /rekernel/modules/${name}.ko || fail "module ${name} does not load"`,
     ),
     ...(setup.modules.length === 0 ? [] : ["rm -r /rekernel/modules"]),
-    ...mount9p("lab", "/lab", "cache=none"),
+    ...(setup.ownSystem ? systemDiskLines(setup) : mount9p("lab", "/lab", "cache=none")),
     ...(setup.hostRoot ? hostRootLines(setup) : []),
-    ...(setup.share ? mount9p("share", `${root === "/" ? "" : root}/share`, "cache=none") : []),
-    ...(setup.network ? networkLines(setup.hostRoot) : []),
-    ...kernelFileSystems(root === "/" ? "" : root),
-    ...(setup.uefi
-      ? [`mount -t efivarfs efivarfs ${root === "/" ? "" : root}/sys/firmware/efi/efivars`]
+    ...(setup.share ? mount9p("share", `${root}/share`, "cache=none") : []),
+    ...(setup.network ? networkLines(setup.hostRoot || setup.ownSystem) : []),
+    ...(setup.ownSystem ? [] : kernelFileSystems(root)),
+    ...(setup.uefi && !setup.ownSystem
+      ? [`mount -t efivarfs efivarfs ${root}/sys/firmware/efi/efivars`]
       : []),
     ...(setup.files ? ["cd /root && cpio -idmu </rekernel/files.cpio && rm /rekernel/files.cpio; cd /"] : []),
-    // What init systems send themselves for `poweroff`, `reboot` and `halt` without -f.
-    "trap 'poweroff -f' USR2; trap 'reboot -f' TERM; trap 'halt -f' USR1",
+    ...(setup.ownSystem
+      ? handOverLines()
+      : [
+          // What init systems send themselves for `poweroff`, `reboot` and `halt` without -f.
+          "trap 'poweroff -f' USR2; trap 'reboot -f' TERM; trap 'halt -f' USR1",
+          ...agentLines(setup, "/rekernel"),
+        ]),
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+const path = "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const openControl = ["exec 3<>/dev/ttyS1", "stty raw -echo <&3"];
+
+/** Announces the boot and serves commands for ever. */
+function agentLines(setup: GuestSetup, folder: string): string[] {
+  return [
     "(while :; do echo beat; sleep 1; done) >&3 &",
-    ...(setup.onBoot ? [`setsid sh /rekernel/job ${onBootJob} &`] : []),
+    ...(setup.onBoot ? [`setsid sh ${folder}/job ${onBootJob} &`] : []),
     `read -r boot </proc/sys/kernel/random/boot_id`,
     'echo "hello $boot $(uname -r)" >&3',
     "while :; do",
     "  read -r verb id <&3 || { sleep 1; continue; }",
     "  case $verb in",
-    '  run) { setsid sh /rekernel/job "$id"; echo "done $id $?" >&3; } & ;;',
+    `  run) { setsid sh ${folder}/job "$id"; echo "done $id $?" >&3; } & ;;`,
     "  kill) kill -9 -- -$id ;;",
     "  esac",
     "done",
   ];
-  return `${lines.join("\n")}\n`;
+}
+
+/** Of a system of its own: in its /run, which its init keeps. */
+const agentFolder = "/run/rekernel-lab";
+
+/** The agent as a program of the guest's own system. */
+export function agentScript(setup: GuestSetup): string {
+  return `${["#!/bin/sh", path, ...openControl, ...agentLines(setup, agentFolder)].join("\n")}\n`;
+}
+
+/** The disk's file system with /lab, /run and the agent's unit in it. */
+function systemDiskLines({ modulesFolder, release }: GuestSetup): string[] {
+  const unit = "/root/run/systemd/system/rekernel-lab.service";
+  return [
+    "mkdir -p /root",
+    'mount -t ext4 /dev/vda /root || fail "the system disk does not mount"',
+    "mkdir -p /root/lab /root/lib/modules",
+    ...mount9p("lab", "/root/lab", "cache=none"),
+    // Of the guest's kernel, whose modules stay on the host.
+    ...(modulesFolder === undefined ? [] : [`mkdir -p /root/lib/modules/${release}`]),
+    "mount -t tmpfs -o mode=755 tmpfs /root/run",
+    `mkdir -p /root${agentFolder} /root/run/systemd/system/multi-user.target.wants`,
+    `cp /bin/busybox /rekernel/job /rekernel/agent /root${agentFolder}/`,
+    `cat >${unit} <<'end'`,
+    "[Unit]",
+    "Description=Agent of the lab",
+    "[Service]",
+    `ExecStart=${agentFolder}/busybox sh ${agentFolder}/agent`,
+    // What a command leaves running is its own affair, and ends with the system.
+    "KillMode=process",
+    "end",
+    `ln -s ../rekernel-lab.service /root/run/systemd/system/multi-user.target.wants/`,
+  ];
+}
+
+function handOverLines(): string[] {
+  return [
+    "for folder in proc sys dev; do mount -o move /$folder /root/$folder; done",
+    "exec switch_root /root /sbin/init 3>&-",
+  ];
 }
 
 /** Name of the job that runs `onBoot`; the host puts its script below /lab/jobs. */

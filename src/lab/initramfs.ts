@@ -3,7 +3,7 @@ import { basename, dirname, join, posix } from "node:path";
 import { hasErrno, RekernelError } from "../core/errors.ts";
 import { runToolOk } from "../core/tools.ts";
 import { type CpioEntry, cpioArchive } from "../formats/cpio.ts";
-import { type GuestSetup, initScript, jobScript } from "./guest-scripts.ts";
+import { agentScript, type GuestSetup, initScript, jobScript } from "./guest-scripts.ts";
 import type { LoadableModule } from "./kernel-modules.ts";
 
 /** Files for a guest: absolute guest path -> a host file or folder (copied whole), or the bytes themselves. */
@@ -32,6 +32,8 @@ export async function guestInitramfs(contents: InitramfsContents): Promise<Uint8
   tree.add({ kind: "symlink", path: "sbin", target: "bin" });
   tree.add({ kind: "file", path: "init", mode: 0o755, data: Buffer.from(initScript(setup)) });
   tree.add({ kind: "file", path: "rekernel/job", data: Buffer.from(jobScript(setup.hostRoot)) });
+  if (setup.ownSystem)
+    tree.add({ kind: "file", path: "rekernel/agent", data: Buffer.from(agentScript(setup)) });
   for (const { name, data } of contents.modules)
     tree.add({ kind: "file", path: `rekernel/modules/${name}.ko`, data });
   // Over the host's root they are unpacked last, when all that is mounted there is in place.

@@ -34,6 +34,10 @@ export interface MachineSettings {
   shares: readonly SharedFolder[];
   network: boolean;
   forwards: readonly PortForward[];
+  /** Raw images, the first as /dev/vda; what is written to them is thrown away. */
+  disks?: readonly string[];
+  /** Further devices in QEMU's words: `i6300esb`. */
+  devices?: readonly string[];
 }
 
 const emulator = "qemu-system-x86_64";
@@ -70,6 +74,12 @@ export function qemuCommand(machine: MachineSettings): string[] {
     command.push("-netdev", `user,id=net,restrict=off${forwards.join("")}`);
     command.push("-device", "virtio-net-pci,netdev=net,romfile=");
   }
+  for (const [index, path] of (machine.disks ?? []).entries())
+    command.push(
+      ...["-drive", `file=${optionValue(path)},format=raw,if=none,id=disk${index},snapshot=on`],
+      ...["-device", `virtio-blk-pci,drive=disk${index}`],
+    );
+  for (const device of machine.devices ?? []) command.push("-device", device);
   return command;
 }
 

@@ -60,6 +60,15 @@ export interface VmOptions {
   hostRoot?: boolean | undefined;
   /** A host folder that the guest sees, writable, at /share. */
   share?: string | undefined;
+  /** Raw disk images, the first as /dev/vda. The guest may write to them; all of it is gone when it ends. */
+  disks?: readonly string[] | undefined;
+  /**
+   * Boot the system on the first disk, which holds one ext4 file system: its own init is process 1, and commands run
+   * in it as root. Only for systemd.
+   */
+  ownSystem?: boolean | undefined;
+  /** Further devices, as QEMU's -device takes them: `i6300esb`. */
+  devices?: readonly string[] | undefined;
   /** TCP ports; implies `network`. */
   forwards?: readonly PortForward[] | undefined;
   /** eth0 at 10.0.2.15 behind the emulator's user networking. Default false. */
@@ -137,7 +146,7 @@ export async function bootVm(options: VmOptions): Promise<Vm> {
   const accelerator = await chooseAccelerator(options.kernel.image, busybox);
   const forwards = options.forwards ?? [];
   const network = options.network ?? forwards.length > 0;
-  const hostRoot = options.hostRoot ?? true;
+  const hostRoot = usesHostRoot(options);
   const share = options.share === undefined ? undefined : await shareFolder(options.share);
   options.signal?.throwIfAborted();
 
@@ -168,6 +177,8 @@ export async function bootVm(options: VmOptions): Promise<Vm> {
     shares,
     network,
     forwards,
+    ...(options.disks === undefined ? {} : { disks: options.disks }),
+    ...(options.devices === undefined ? {} : { devices: options.devices }),
   });
   // From here on the supervisor answers for the folder, whatever becomes of this process.
   const vm = new LabVm(startSupervised(command, folder), lab, options);
@@ -208,13 +219,18 @@ export async function bootVm(options: VmOptions): Promise<Vm> {
   }
 }
 
+function usesHostRoot({ hostRoot, ownSystem }: VmOptions): boolean {
+  return hostRoot ?? ownSystem !== true;
+}
+
 async function initramfsFor(
   kernel: LabKernel,
   options: VmOptions,
   busybox: string,
   files: readonly CpioEntry[],
 ): Promise<Uint8Array> {
-  const hostRoot = options.hostRoot ?? true;
+  const hostRoot = usesHostRoot(options);
+  const ownSystem = options.ownSystem === true;
   const network = options.network ?? (options.forwards ?? []).length > 0;
   const uefi = (options.firmware ?? "bios") !== "bios";
   const asked = [
@@ -222,6 +238,9 @@ async function initramfsFor(
     ...(hostRoot ? ["overlay"] : []),
     ...(network ? ["virtio_net"] : []),
     ...(uefi ? ["efivarfs"] : []),
+    ...((options.disks ?? []).length > 0 ? ["virtio_blk"] : []),
+    // ext4 asks for the checksum by its cipher's name, which no dependency tells.
+    ...(ownSystem ? ["ext4", "crc32c_generic"] : []),
     ...(options.modules ?? []),
   ];
   const modules = kernel.modules === undefined ? [] : await modulesInLoadOrder(kernel.modules, asked);
@@ -233,7 +252,8 @@ async function initramfsFor(
     uefi,
     modulesFolder: kernel.modules === undefined ? undefined : await realpath(kernel.modules),
     release: kernel.release,
-    files: hostRoot && files.length > 0,
+    files: (hostRoot || ownSystem) && files.length > 0,
+    ownSystem,
     onBoot: options.onBoot !== undefined,
   };
   return guestInitramfs({ busybox, setup, modules, files });
