@@ -1,0 +1,79 @@
+import { existsSync } from "node:fs";
+import { beforeAll, describe, expect, test } from "vitest";
+import { bootableKernel } from "../../src/kernel/target.ts";
+import { bootVm } from "../../src/lab/vm.ts";
+import { builtExecutable } from "../vm/executable.ts";
+import { testKernels } from "../vm/kernels.ts";
+import { seconds } from "./kexec-guest.ts";
+
+let rekernel: string;
+beforeAll(async () => {
+  rekernel = await builtExecutable();
+});
+
+const kexecTools = existsSync("/etc/init.d/kexec-load") && existsSync("/sbin/kexec");
+
+describe.skipIf(!kexecTools)(
+  "Debian's package kexec-tools, with rekernel in the place of its program",
+  () => {
+    test("answers the same in every state, and its init scripts load and jump", async () => {
+      const { previous, newest } = await testKernels();
+      await using vm = await bootVm({
+        kernel: await bootableKernel(previous),
+        nextKernels: [await bootableKernel(newest)],
+        network: true,
+      });
+      const firstBoot = vm.bootId();
+      const folder = `/lab/kernels/${newest}`;
+      const divert = "dpkg-divert --add --rename --divert /sbin/kexec.kexec-tools /sbin/kexec";
+      expect(await vm.run(`${divert} >/dev/null && ln -s ${rekernel} /sbin/kexec`)).toMatchObject({
+        exitCode: 0,
+        stderr: "",
+      });
+
+      // The same lines to both, with nothing loaded and with something loaded.
+      const compare = async (line: string) => {
+        const own = await vm.run(`/sbin/kexec ${line}`);
+        const real = await vm.run(`/sbin/kexec.kexec-tools ${line}`);
+        expect({ line, exitCode: own.exitCode }).toEqual({ line, exitCode: real.exitCode });
+        return own;
+      };
+      const load = `-l ${folder}/vmlinuz --initrd=${folder}/initrd --reuse-cmdline`;
+      for (const line of [
+        "-S",
+        "-S -p",
+        "-u",
+        "-e",
+        "-e -x",
+        "-u -p -s",
+        "-f -x -y",
+        "--print-ckr-size",
+        `-s ${load}`,
+        "-S",
+        "-u -s",
+        `-s -l ${folder}/cmdline`,
+        `-s -l ${folder}/vmlinuz --initrd=/nonexistent --append=x`,
+        `-p -s ${folder}/vmlinuz`,
+        `-s -l ${folder}/vmlinuz --append=${"x".repeat(3000)}`,
+      ])
+        await compare(line);
+      expect((await vm.run("cat /sys/kernel/kexec_loaded")).stdout).toBe("0\n");
+
+      // Without systemd the scripts want to know the runlevel; without sysvinit they do not ask.
+      await vm.run("rm -f /sbin/runlevel /usr/sbin/runlevel");
+      const settings = `LOAD_KEXEC=true\nKERNEL_IMAGE=${folder}/vmlinuz\nINITRD=${folder}/initrd\n`;
+      const line = `${(await vm.run("cat /proc/cmdline")).stdout.trim()} rekernel.test=init`;
+      await vm.writeFile("/etc/default/kexec", `${settings}APPEND="${line}"\n`);
+      const loaded = await vm.run("/etc/init.d/kexec-load stop");
+      expect(loaded.exitCode, loaded.stderr).toBe(0);
+      expect((await vm.run("cat /sys/kernel/kexec_loaded")).stdout).toBe("1\n");
+      const startedMs = performance.now();
+      await vm.start("/etc/init.d/kexec stop");
+      await vm.waitForBoot();
+      console.log(`through /etc/init.d/kexec: ${seconds(performance.now() - startedMs)}`);
+      expect(vm.bootId()).not.toBe(firstBoot);
+      expect(vm.release()).toBe(newest);
+      expect((await vm.run("cat /proc/cmdline")).stdout.trim()).toBe(line);
+    });
+  },
+);
