@@ -27,6 +27,7 @@ Directly reboot into a new kernel
  -c, --kexec-syscall   Only kexec_load.
  -x, --no-ifdown       Leave network interfaces up.
  -y, --no-sync         Do not write out file systems.
+ -i, --no-checks       Verify a sum of the segments, not their SHA-256 (-c).
  -d, --debug           Say what is loaded.
      --command-line=TEXT, --append=TEXT
                        The command line; behind --reuse-cmdline more of it.
@@ -44,8 +45,8 @@ Directly reboot into a new kernel
 
 Without -l, -e, -f, -u, -p or -S the kernel is loaded and shutdown -r now called.
 
-Taken without effect: -i --reset-vga --console-vga --args-linux
-  --reuse-video-type --force-dtb, and for crash kernels --hotplug --no-cma
+Taken without effect: --reset-vga --console-vga --args-linux --reuse-video-type
+  --force-dtb, and for crash kernels --hotplug --no-cma
   --pass-memmap-cmdline --elf32-core-headers --elf64-core-headers.
 Refused: --load-preserve-context --load-jump-back-helper --entry --real-mode
   --args-elf --args-none --dtb --load-live-update --exec-live-update.

@@ -1,6 +1,7 @@
 /** From an image to the segments that kexec_load takes. */
 import { randomBytes, randomInt } from "node:crypto";
 import { noFirmwareFacts } from "../formats/firmware-facts.ts";
+import type { AddressRange } from "../formats/memory-map.ts";
 import { readFirmwareFacts } from "../host/firmware-facts.ts";
 import { type HostPaths, thisHost } from "../host/paths.ts";
 import { readInputFile } from "../kernel/input-file.ts";
@@ -9,6 +10,7 @@ import { type ImageKind, loaderFor } from "./loaders/kind.ts";
 import type { LoaderInput } from "./loaders/loader.ts";
 import { givenMemory, type KexecMemory, readKexecMemory } from "./memory.ts";
 import { checkSegments } from "./segments/check.ts";
+import { intersect } from "./segments/ranges.ts";
 import type { SegmentLayout } from "./segments/segment.ts";
 
 /** What the loader gets from the request; the rest comes from the machine. */
@@ -27,6 +29,10 @@ export type LayoutRequest = Pick<
   kind: ImageKind;
   /** A file with a memory map: then nothing of this machine counts. */
   memoryMap: string | undefined;
+  /** Where segments may lie, of what is free. */
+  within?: AddressRange | undefined;
+  /** False: the next kernel is to take the firmware for a BIOS. */
+  efi?: boolean | undefined;
 };
 
 /**
@@ -38,22 +44,23 @@ export async function layOutSegments(
   runningCommandLine: string,
   host: HostPaths = thisHost,
 ): Promise<{ layout: SegmentLayout; memory: KexecMemory }> {
-  const { kind, memoryMap, ...given } = request;
+  const { kind, memoryMap, within, efi, ...given } = request;
   const load = await loaderFor(kind, request.kernelName);
   const [memory, firmware] =
     memoryMap === undefined
       ? await Promise.all([readKexecMemory(runningCommandLine, host), readFirmwareFacts(host)])
       : [givenMemory(await readMap(memoryMap), memoryMap), noFirmwareFacts];
+  const room = within === undefined ? memory.room : intersect(memory.room, [within]);
   const layout = load({
     ...given,
     serialPort: given.serialPort ?? serialPortOf(given.commandLine),
     memory: memory.map,
-    room: memory.room,
-    firmware,
+    room,
+    firmware: efi === false ? { ...firmware, efi: undefined } : firmware,
     rngSeed: randomBytes(32),
     random: (limit) => randomInt(limit),
   });
-  checkSegments(layout.segments, memory.room, memory.totalRamBytes);
+  checkSegments(layout.segments, room, memory.totalRamBytes);
   return { layout: { ...layout, notes: [...memory.notes, ...layout.notes] }, memory };
 }
 

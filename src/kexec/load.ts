@@ -83,12 +83,17 @@ export async function unloadKexec(options: WorkOptions = {}): Promise<void> {
   });
 }
 
-/** Either call drops what the other one loaded; under lockdown only kexec_file_load is allowed to. */
-async function dropLoaded(): Promise<void> {
+/**
+ * Either call drops what the other one loaded; under lockdown only kexec_file_load is allowed to.
+ * Nothing loaded is no error.
+ *
+ * @throws SyscallError
+ */
+export async function dropLoaded(which: "next" | "crash" = "next"): Promise<void> {
   try {
-    await kexecFileUnload();
+    await kexecFileUnload(which);
   } catch (error) {
-    if (!(error instanceof SyscallError) || error.code !== "ENOSYS") throw error;
+    if (!(error instanceof SyscallError) || error.code !== "ENOSYS" || which === "crash") throw error;
     await kexecUnload();
   }
 }

@@ -46,6 +46,10 @@ export interface KexecRequest extends CommandLineChoice {
   serialPort?: number | undefined;
   /** A file with another machine's memory map, to plan by. */
   memoryMap?: string | undefined;
+  /** Addresses that segments of kexec_load may take. Default: all of the RAM. */
+  within?: AddressRange | undefined;
+  /** Whether kexec_load tells the next kernel of EFI's services. Default true. */
+  efi?: boolean | undefined;
 }
 
 /** A checked request as a plain value. */
@@ -166,6 +170,8 @@ export async function prepareKexec(
           digest: request.digest ?? "sha256",
           serialPort: request.serialPort,
           memoryMap,
+          within: request.within,
+          efi: request.efi,
         },
         runningCommandLine,
         host,

@@ -1,14 +1,14 @@
 /** Real kexecs in a guest, with witnesses that another kernel runs. */
 import { expect } from "vitest";
+import type { KexecMethod } from "../../src/kexec/method.ts";
 import type { Vm } from "../../src/lab/vm.ts";
 
 /** The system call that loads. */
-export type Call = "file" | "segments";
+export type Call = KexecMethod;
 
-/** kexec_load joins when it is there. */
-export const calls: readonly Call[] = ["file"];
+export const calls: readonly Call[] = ["kexec_file_load", "kexec_load"];
 
-const callOption: Readonly<Record<Call, string>> = { file: "-s", segments: "-c" };
+const callOption: Readonly<Record<Call, string>> = { kexec_file_load: "-s", kexec_load: "-c" };
 
 /** What a kernel says of itself once it is up. */
 export interface Arrival {

@@ -1,6 +1,8 @@
 /** What a command line of kexec-tools asks for. Pure: kexec/kexec.c main() of version 2.0.32. */
+import type { AddressRange } from "../../formats/memory-map.ts";
+import type { KexecMethod } from "../method.ts";
 import { getoptLong } from "./getopt.ts";
-import { imageOptions, imageTypes, longOptions, shortOptions } from "./options.ts";
+import { type ImageType, imageOptions, imageTypes, longOptions, shortOptions } from "./options.ts";
 
 /** Exit codes of kexec-tools: functions' negative results as the shell sees them. */
 export const compatExit = {
@@ -19,9 +21,9 @@ export const compatExit = {
 export interface CompatLoad {
   /** Undefined where none was named. */
   kernel: string | undefined;
-  type: string | undefined;
+  type: ImageType | undefined;
   /** `auto`: kexec_file_load, and kexec_load where the kernel does not know the call or the image. */
-  call: "file" | "segments" | "auto";
+  call: "auto" | KexecMethod;
   /** For a panic. */
   crash: boolean;
   reuseCommandLine: boolean;
@@ -33,9 +35,8 @@ export interface CompatLoad {
   /** `FILE arguments…` each, for multiboot. */
   modules: readonly string[];
   entry32: boolean;
-  /** Lowest and highest address for segments. */
-  memoryMin: bigint;
-  memoryMax: bigint;
+  /** Addresses for segments of kexec_load; undefined: all. */
+  within: AddressRange | undefined;
   /** Port for the purgatory's words; undefined: it is silent. */
   serialPort: number | undefined;
   /** Do without digests. */
@@ -114,7 +115,7 @@ export function compatCommand(words: readonly string[]): CompatCommand {
       load: mode.load
         ? {
             kernel: operands[0],
-            type: last("t"),
+            type: imageTypes.find((type) => type === last("t")),
             call: mode.call,
             crash,
             reuseCommandLine: has("reuse-cmdline"),
@@ -123,8 +124,7 @@ export function compatCommand(words: readonly string[]): CompatCommand {
             reuseInitrd: has("reuseinitrd"),
             modules: seen.get("module") ?? [],
             entry32: has("entry-32bit"),
-            memoryMin: parseUnsigned(last("mem-min") ?? "0")!,
-            memoryMax: last("mem-max") === undefined ? highest : parseUnsigned(last("mem-max")!)!,
+            within: boundsOf(last("mem-min"), last("mem-max")),
             serialPort: has("console-serial") ? serial.port : undefined,
             noChecks: has("i"),
             noEfi: has("noefi"),
@@ -166,8 +166,8 @@ const switches: Readonly<Record<string, Partial<Mode>>> = {
   u: { load: false, shutdown: false, sync: false, unload: true },
   e: { load: false, shutdown: false, sync: true, interfacesDown: true, exec: true },
   p: { load: true, exec: false, shutdown: false, sync: false, flags: "crash" },
-  s: { call: "file" },
-  c: { call: "segments" },
+  s: { call: "kexec_file_load" },
+  c: { call: "kexec_load" },
   a: { call: "auto" },
   "load-preserve-context": { load: true, exec: false, shutdown: false, sync: true, flags: "preserve" },
   "load-live-update": { load: true, exec: false, shutdown: false, sync: true, flags: "live-update" },
@@ -229,6 +229,14 @@ export function parseUnsigned(text: string): bigint | undefined {
   return sign === "-" && limited !== highest ? BigInt.asUintN(64, -limited) : limited;
 }
 
+function boundsOf(lowest: string | undefined, last: string | undefined): AddressRange | undefined {
+  if (lowest === undefined && last === undefined) return undefined;
+  return {
+    start: parseUnsigned(lowest ?? "0")!,
+    end: (last === undefined ? highest : parseUnsigned(last)!) + 1n,
+  };
+}
+
 /** kexec/arch/i386/kexec-x86-common.c arch_process_options. */
 function serialOf(port = "ttyS0", baud = "9600"): { port: number } | string {
   const named: Readonly<Record<string, bigint>> = { ttyS0: 0x3f8n, ttyS1: 0x2f8n };
@@ -285,11 +293,16 @@ const withoutEffect: Readonly<Record<string, string>> = {
   "reuse-video-type": "--reuse-video-type does nothing: the screen's state is always handed on.",
 };
 
+/** The kernel's own kexec_file_load places by itself, and tells what it knows. */
+const onlySegments = ["mem-min", "mem-max", "noefi", "console-serial"] as const;
+
 function notesOn(seen: ReadonlyMap<string, readonly string[]>, operands: readonly string[]): string[] {
   const notes = [...seen.keys()].flatMap((key) => withoutEffect[key] ?? []);
   if ((seen.get("initrd")?.length ?? 0) > 1) notes.push("Of several --initrd the last counts.");
   if ((seen.get("append")?.length ?? 0) > 1)
     notes.push("Of several --append or --command-line the last counts.");
+  for (const key of onlySegments)
+    if (seen.has(key) && !seen.has("c")) notes.push(`--${key} counts with kexec_load only (-c).`);
   if (operands.length > 1)
     notes.push(`Ignored: ${operands.slice(1).join(" ")}. Only one kernel can be loaded.`);
   return notes;

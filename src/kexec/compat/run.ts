@@ -4,14 +4,17 @@ import { hasErrno, RekernelError } from "../../core/errors.ts";
 import type { WorkOptions } from "../../core/progress.ts";
 import { runTool } from "../../core/tools.ts";
 import { errnoText } from "../../host/errno.ts";
-import { kexecFileUnload, readKexecState } from "../../host/kexec.ts";
+import { readKexecState } from "../../host/kexec.ts";
 import { takeInterfacesDown } from "../../host/network-interfaces.ts";
 import { requireCapability } from "../../host/privilege.ts";
 import { rebootKexec, sync } from "../../host/reboot.ts";
+import { runningKernel } from "../../host/running-kernel.ts";
 import { SyscallError } from "../../host/syscall.ts";
-import { loadKexec, requireKexec } from "../load.ts";
-import type { KexecPlan, KexecRequest } from "../plan.ts";
+import { dropLoaded, loadKexec, requireKexec } from "../load.ts";
+import { type ImageKind, kindNames } from "../loaders/kind.ts";
+import { type KexecPlan, type KexecRequest, planKexec } from "../plan.ts";
 import { type CompatCommand, type CompatLoad, type CompatWork, compatExit } from "./command.ts";
+import type { ImageType } from "./options.ts";
 
 /** Where kexec-tools prints: results on standard output, the rest on standard error. */
 export interface CompatOutput {
@@ -105,7 +108,7 @@ async function refuseCrashKernel(): Promise<never> {
 async function unload(which: "next" | "crash"): Promise<void> {
   await requireKexec();
   try {
-    await kexecFileUnload(which);
+    await dropLoaded(which);
   } catch (error) {
     if (!(error instanceof SyscallError)) throw error;
     throw new Ended(`kexec unload failed: ${errorText(error.errno)}`, compatExit.failed);
@@ -134,15 +137,39 @@ async function load(wanted: CompatLoad, options: WorkOptions): Promise<KexecPlan
     ...(initrd === undefined ? {} : { initrds: [initrd] }),
     // Without --reuse-cmdline what is "appended" is the whole line.
     ...(wanted.reuseCommandLine ? { reuse: true, append } : { commandLine: append }),
+    // As kexec-tools has it, a module's command line begins with its name.
+    modules: wanted.modules.map((text) => ({ path: text.split(" ", 1)[0]!, commandLine: text })),
+    syscall: call,
+    entry32Bit: wanted.entry32,
+    digest: wanted.noChecks ? "sum" : "sha256",
+    serialPort: wanted.serialPort,
+    within: wanted.within,
+    efi: !wanted.noEfi,
   };
-  if (call === "segments") throw new Ended("-c: rekernel does not use kexec_load yet.", compatExit.failed);
+  if (wanted.type !== undefined) await checkType(wanted.type, request);
   try {
     return await loadKexec(request, options);
   } catch (error) {
-    if (call === "file" && isUnknownToKernel(error))
+    if (call === "kexec_load" || !isUnknownToKernel(error)) throw error;
+    if (call === "kexec_file_load")
       throw new Ended("syscall kexec_file_load not available.", compatExit.noFallback);
-    throw error;
+    return loadKexec({ ...request, syscall: "kexec_load" }, options);
   }
+}
+
+const kindOfType: Readonly<Partial<Record<ImageType, ImageKind>>> = {
+  "multiboot2-x86": "multiboot2",
+  "elf-x86_64": "vmlinux",
+  "multiboot-x86": "multiboot",
+  "elf-x86": "elf32",
+  bzImage64: "bzimage",
+  bzImage: "bzimage",
+};
+
+async function checkType(type: ImageType, request: KexecRequest): Promise<void> {
+  const { kind } = await planKexec(request, (await runningKernel()).commandLine);
+  if ((kindOfType[type] ?? kind) !== kind)
+    throw new Ended(`Wrong file type ${type}, file matches type ${kindNames[kind]}`, compatExit.failed);
 }
 
 /** kexec-tools' list: the kernel lacks the call or does not know the image; any other error is final. */
@@ -201,6 +228,10 @@ function describePlan(plan: KexecPlan): string[] {
     `kernel: ${plan.kernelFrom}, ${plan.kernelBytes} bytes`,
     ...plan.initrds.map(({ from, bytes }) => `initrd: ${from}, ${bytes} bytes`),
     `command line: ${plan.commandLine}`,
+    `${plan.method}: ${plan.methodReason}`,
+    ...(plan.layout?.segments ?? []).map(
+      ({ name, start, end }) => `segment ${name}: 0x${start.toString(16)}-0x${(end - 1n).toString(16)}`,
+    ),
     ...plan.notes,
   ];
 }
