@@ -18,13 +18,19 @@ export interface RequestOptions {
   memoryMap?: string;
   digest?: DigestKind;
   serial?: number;
+  module?: { path: string; commandLine: string }[];
 }
 
 /** Declares them, and the image as the command's argument. */
 export function addRequestOptions(command: Command): Command {
   return command
-    .argument("[image]", "the kernel: vmlinuz (bzImage), vmlinux (ELF), or a unified kernel image")
+    .argument("[image]", "the kernel: vmlinuz (bzImage), vmlinux (ELF), a unified or a multiboot image")
     .option("--initrd <file>", "an initial RAM disk; several are unpacked in their order", inOrder)
+    .option(
+      "--module <file and words>",
+      "a file for a multiboot kernel, with its own command line; several in their order",
+      moduleInOrder,
+    )
     .option("--overlay <folder>", "lay the files of a folder over the initrd")
     .option("--profile <name>", "profile of a unified kernel image: its number or ID (default: the first)")
     .addOption(
@@ -59,10 +65,11 @@ export async function requestOf(
   image: string | undefined,
 ): Promise<{ request: KexecRequest; choice: KernelChoice | undefined }> {
   const { profile, initrd: initrds, overlay, commandLine, append, reuseCmdline: reuse, root } = options;
-  const { syscall, entry32bit: entry32Bit, memoryMap, digest, serial: serialPort } = options;
+  const { module: modules, syscall, entry32bit: entry32Bit, memoryMap, digest, serial: serialPort } = options;
   const wishes = {
     profile,
     initrds,
+    modules,
     overlay,
     commandLine,
     append,
@@ -87,6 +94,16 @@ export async function requestOf(
   const { requestOfChoice } = await import("../kexec/choice/request.ts");
   const choice = await chooseKernel({ root });
   return { request: requestOfChoice(choice, wishes), choice };
+}
+
+/** The file's name ends at the first space, as with kexec-tools. */
+function moduleInOrder(
+  text: string,
+  before: NonNullable<RequestOptions["module"]> | undefined,
+): NonNullable<RequestOptions["module"]> {
+  const [, path, commandLine] = /^\s*(\S+)\s*(.*?)\s*$/s.exec(text) ?? [];
+  if (path === undefined || commandLine === undefined) throw new InvalidArgumentError("It names no file.");
+  return [...(before ?? []), { path, commandLine }];
 }
 
 function inOrder(file: string, before: string[] | undefined): string[] {

@@ -1,7 +1,7 @@
 /** What a kernel image is built for, by its magic numbers. */
 import { latin1 } from "../formats/bytes.ts";
 import { badImage, isBzImage } from "../formats/bzimage.ts";
-import { EM_X86_64 } from "../formats/elf/constants.ts";
+import { EM_386, EM_486, EM_X86_64 } from "../formats/elf/constants.ts";
 import { PE_MACHINE_AMD64, peMachine } from "../formats/pe.ts";
 
 /** EM_… of include/uapi/linux/elf-em.h. */
@@ -25,17 +25,19 @@ export function isElf(bytes: Uint8Array): boolean {
  * Refuses what is recognizably for another processor: ELF and PE files by their machine, raw images by their
  * magic number. Says nothing of files that it does not know.
  *
+ * @param bits whether ELF files of 32 bits for the same processor will do: kexec can start them
  * @throws RekernelError RK-BAD-IMAGE (1)
  */
-export function requireX86(bytes: Uint8Array, name: string): void {
-  const other = elfMachine(bytes) ?? rawImage(bytes) ?? peProgram(bytes);
+export function requireX86(bytes: Uint8Array, name: string, bits: "64" | "32 or 64"): void {
+  const other = elfMachine(bytes, bits) ?? rawImage(bytes) ?? peProgram(bytes);
   if (other !== undefined) throw badImage(name, `it is ${other}, and rekernel works with x86-64 kernels`);
 }
 
-function elfMachine(bytes: Uint8Array): string | undefined {
+function elfMachine(bytes: Uint8Array, bits: "64" | "32 or 64"): string | undefined {
   if (!isElf(bytes) || bytes.length < 20) return undefined;
   const machine = bytes[5] === 2 ? (bytes[18]! << 8) | bytes[19]! : bytes[18]! | (bytes[19]! << 8);
   if (machine === EM_X86_64 && bytes[4] === 2) return undefined;
+  if (bits !== "64" && (machine === EM_386 || machine === EM_486) && bytes[4] === 1) return undefined;
   return `for ${elfMachineNames[machine] ?? `ELF machine ${machine}`}`;
 }
 

@@ -105,7 +105,7 @@ export class KernelImage {
     } else if (!isElf(vmlinux)) throw badImage(name, "it is neither a bzImage nor an ELF file");
     this.vmlinuxSize = vmlinux.length;
     const elfName = this.bzImage ? `The vmlinux in ${name}` : name;
-    requireX86(vmlinux, name);
+    requireX86(vmlinux, name, "64");
     this.elf = readElf(vmlinux, elfName);
     if (this.elf.header.type !== ET_EXEC && this.elf.header.type !== ET_DYN)
       throw badImage(name, "it is an object file or a module, not a linked kernel");

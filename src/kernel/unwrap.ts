@@ -25,13 +25,13 @@ export interface UnwrappedKernel {
 export function unwrapKernel(bytes: Uint8Array, name: string, profile?: string): UnwrappedKernel {
   const packedWith = isBzImage(bytes) ? "none" : compressionOf(bytes);
   const file = unpack(bytes, name);
-  requireX86(file, name);
+  requireX86(file, name, "32 or 64");
   const uki = isPe(file) && !isBzImage(file) ? readUki(file, name) : undefined;
   const chosen = chooseProfile(uki, name, profile);
   if (chosen === undefined) return { kernel: file, packedWith, uki, profile: undefined };
   const inside = `the section .linux of ${name}`;
   const kernel = unpack(ukiSection(chosen, ".linux")!, inside);
-  requireX86(kernel, inside);
+  requireX86(kernel, inside, "32 or 64");
   return { kernel, packedWith, uki, profile: chosen };
 }
 

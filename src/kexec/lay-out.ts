@@ -18,6 +18,7 @@ export type LayoutRequest = Pick<
   LoaderInput,
   | "kernel"
   | "kernelName"
+  | "imagePath"
   | "initrd"
   | "modules"
   | "commandLine"
@@ -45,7 +46,7 @@ export async function layOutSegments(
   host: HostPaths = thisHost,
 ): Promise<{ layout: SegmentLayout; memory: KexecMemory }> {
   const { kind, memoryMap, within, efi, ...given } = request;
-  const load = await loaderFor(kind, request.kernelName);
+  const load = await loaderFor(kind);
   const [memory, firmware] =
     memoryMap === undefined
       ? await Promise.all([readKexecMemory(runningCommandLine, host), readFirmwareFacts(host)])

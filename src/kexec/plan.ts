@@ -19,6 +19,8 @@ import { layOutSegments } from "./lay-out.ts";
 import { type ImageKind, imageKind } from "./loaders/kind.ts";
 import type { KexecMemory } from "./memory.ts";
 import { chooseMethod, type KexecMethod, readMethodFacts } from "./method.ts";
+import { type ModuleRequest, readModules } from "./modules.ts";
+import { missingModules } from "./next-modules.ts";
 import type { DigestKind } from "./purgatory/request.ts";
 import type { SegmentLayout } from "./segments/segment.ts";
 
@@ -35,7 +37,7 @@ export interface KexecRequest extends CommandLineChoice {
   /** A folder whose content is laid over the initrd. */
   overlay?: string | undefined;
   /** Files for a multiboot kernel, each with its own command line. */
-  modules?: readonly { path: string; commandLine: string }[] | undefined;
+  modules?: readonly ModuleRequest[] | undefined;
   /** The system call. Default `auto`: by image and machine, with the reason in the plan. */
   syscall?: "auto" | KexecMethod | undefined;
   /** Enter the kernel by its 32-bit entry. */
@@ -135,6 +137,7 @@ export async function prepareKexec(
   const { kernel, uki, profile } = unwrapped;
   const kernelFrom = kernelOrigin(unwrapped, image);
   const kind = imageKind(kernel, kernelFrom);
+  const modules = await readModules(request.modules, kind, kernelFrom);
   const header = kind === "bzimage" ? readBzImage(kernel, kernelFrom).header : undefined;
   const { method, reason, forbidden } = chooseMethod(
     {
@@ -144,7 +147,7 @@ export async function prepareKexec(
       header,
       entry32Bit: request.entry32Bit === true,
       givenMap: memoryMap !== undefined,
-      modules: request.modules !== undefined && request.modules.length > 0,
+      modules: modules.length > 0,
     },
     await readMethodFacts(host),
   );
@@ -154,7 +157,6 @@ export async function prepareKexec(
   const commandLine = nextCommandLine(request, runningCommandLine, ofImage);
   checkCommandLine(commandLine, header?.cmdlineSize, image);
   const initrd = await prepareInitrd(request, profile, byKernel);
-  const modules = await readModules(request);
   const laidOut = byKernel
     ? undefined
     : await layOutSegments(
@@ -162,6 +164,7 @@ export async function prepareKexec(
           kind,
           kernel,
           kernelName: kernelFrom,
+          imagePath: image,
           initrd: (initrd.file ?? []) as readonly Uint8Array[],
           modules,
           commandLine,
@@ -176,10 +179,12 @@ export async function prepareKexec(
         runningCommandLine,
         host,
       );
+  const release = header && releaseOf(header.kernelVersion);
+  const unequipped = release === undefined ? undefined : await missingModules(release);
   const plan: KexecPlan = {
     image,
     kind,
-    release: header && releaseOf(header.kernelVersion),
+    release,
     kernelFrom,
     kernelBytes: kernel.length,
     kernelForm: "as-is",
@@ -196,6 +201,7 @@ export async function prepareKexec(
       ...(forbidden === undefined || memoryMap !== undefined ? [] : [forbidden]),
       ...(profile ? leftBehind(profile, method) : []),
       ...(laidOut?.layout.notes ?? []),
+      ...(unequipped === undefined || memoryMap !== undefined ? [] : [unequipped]),
     ],
   };
   const handover: KexecHandover = laidOut
@@ -228,16 +234,6 @@ function checkCommandLine(commandLine: string, limit = defaultCommandLineLimit, 
 /** The release is the first word of the boot header's text. */
 export function releaseOf(kernelVersion: string): string | undefined {
   return /^\S+/.exec(kernelVersion)?.[0];
-}
-
-async function readModules({ modules = [] }: KexecRequest) {
-  return Promise.all(
-    modules.map(async ({ path, commandLine }) => ({
-      name: path,
-      commandLine,
-      data: await readInputFile(path, "module"),
-    })),
-  );
 }
 
 function plannedLayout({ entry, kernelEntry, segments }: SegmentLayout, memory: KexecMemory): PlannedLayout {

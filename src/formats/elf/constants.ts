@@ -2,6 +2,9 @@
 export const ET_REL = 1;
 export const ET_EXEC = 2;
 export const ET_DYN = 3;
+export const EM_386 = 3;
+/** What some old linkers wrote for 32-bit x86. */
+export const EM_486 = 6;
 export const EM_X86_64 = 62;
 
 export const SHT_NULL = 0;

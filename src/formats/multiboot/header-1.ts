@@ -31,9 +31,23 @@ export interface MultibootHeader1 {
   addresses: (AddressFields & { entry: number }) | undefined;
 }
 
+/** True for a file that has a header: magic, flags and a checksum that makes their sum zero, at a multiple of 4. */
+export function isMultiboot1(bytes: Uint8Array): boolean {
+  return headerOffset(bytes) !== undefined;
+}
+
+function headerOffset(bytes: Uint8Array): number | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, searchBytes));
+  for (let at = 0; at + 12 <= view.byteLength; at += 4) {
+    if (view.getUint32(at, true) !== headerMagic) continue;
+    const [flags, checksum] = [view.getUint32(at + 4, true), view.getUint32(at + 8, true)];
+    if ((headerMagic + flags + checksum) >>> 0 === 0) return at;
+  }
+  return undefined;
+}
+
 /**
- * Finds the header: magic, flags and a checksum that makes their sum zero, at a multiple of 4. A magic number
- * without a right checksum is none.
+ * Finds and reads the header.
  *
  * @returns undefined for a file that has none
  * @throws RekernelError RK-BAD-IMAGE (1) for a header that is cut off, or that demands what nobody knows
@@ -41,12 +55,8 @@ export interface MultibootHeader1 {
 export function findMultiboot1(bytes: Uint8Array, name: string): MultibootHeader1 | undefined {
   const fail = (reason: string): RekernelError => badImage(name, reason);
   const area = new ByteReader(bytes.subarray(0, searchBytes), () => fail("its Multiboot header is cut off"));
-  for (let at = 0; at + 12 <= area.length; at += 4) {
-    if (area.u32(at) !== headerMagic) continue;
-    const flags = area.u32(at + 4);
-    if ((headerMagic + flags + area.u32(at + 8)) >>> 0 === 0) return readHeader(area, at, flags, fail);
-  }
-  return undefined;
+  const offset = headerOffset(bytes);
+  return offset === undefined ? undefined : readHeader(area, offset, area.u32(offset + 4), fail);
 }
 
 function readHeader(

@@ -70,7 +70,25 @@ export interface MultibootHeader2 {
 }
 
 /**
- * Finds the header: magic, architecture, length and a checksum that makes their sum zero, at a multiple of 8.
+ * True for a file that has a header: magic, architecture, length and a checksum that makes their sum zero, at a
+ * multiple of 8.
+ */
+export function isMultiboot2(bytes: Uint8Array): boolean {
+  return headerOffset(bytes) !== undefined;
+}
+
+function headerOffset(bytes: Uint8Array): number | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, searchBytes));
+  for (let at = 0; at + 16 <= view.byteLength; at += 8) {
+    if (view.getUint32(at, true) !== headerMagic) continue;
+    const sum = [0, 4, 8, 12].reduce((total, word) => total + view.getUint32(at + word, true), 0);
+    if (sum >>> 0 === 0) return at;
+  }
+  return undefined;
+}
+
+/**
+ * Finds and reads the header.
  *
  * @returns undefined for a file that has none
  * @throws RekernelError RK-BAD-IMAGE (1) for a header for another architecture, one that is cut off, or one
@@ -79,20 +97,17 @@ export interface MultibootHeader2 {
 export function findMultiboot2(bytes: Uint8Array, name: string): MultibootHeader2 | undefined {
   const fail = (reason: string): RekernelError => badImage(name, reason);
   const area = new ByteReader(bytes.subarray(0, searchBytes), () => fail("its Multiboot2 header is cut off"));
-  for (let at = 0; at + 16 <= area.length; at += 8) {
-    if (area.u32(at) !== headerMagic) continue;
-    const architecture = area.u32(at + 4);
-    const length = area.u32(at + 8);
-    if ((headerMagic + architecture + length + area.u32(at + 12)) >>> 0 !== 0) continue;
-    if (architecture !== architectureI386)
-      throw fail(
-        `its Multiboot2 header is for ${architecture === 4 ? "MIPS" : `architecture ${architecture}`}, not for x86`,
-      );
-    if (length < 24 || at + length > area.length)
-      throw fail(`its Multiboot2 header claims ${length} bytes, which do not fit`);
-    return readTags(area, at, length, fail);
-  }
-  return undefined;
+  const offset = headerOffset(bytes);
+  if (offset === undefined) return undefined;
+  const architecture = area.u32(offset + 4);
+  if (architecture !== architectureI386)
+    throw fail(
+      `its Multiboot2 header is for ${architecture === 4 ? "MIPS" : `architecture ${architecture}`}, not for x86`,
+    );
+  const length = area.u32(offset + 8);
+  if (length < 24 || offset + length > area.length)
+    throw fail(`its Multiboot2 header claims ${length} bytes, which do not fit`);
+  return readTags(area, offset, length, fail);
 }
 
 function readTags(

@@ -10,6 +10,8 @@ export interface LoaderInput {
   kernel: Uint8Array;
   /** What it is called in messages. */
   kernelName: string;
+  /** Of the file that it came in. */
+  imagePath: string;
   /** Of the bzImage that a vmlinux was unpacked from: what it says about itself to boot loaders. */
   unpackedFrom?: Pick<BzImage, "header" | "setupHeader"> | undefined;
   /** The parts of the initrd, one behind the other; empty without one. */

@@ -6,6 +6,9 @@ export const pageSize = 4096;
 /** KEXEC_SEGMENT_MAX of include/linux/kexec.h: the kernel takes no more segments than this. */
 export const segmentLimit = 16;
 
+/** The end of what a processor of 32 bits, or one in protected mode, can address. */
+export const fourGiB = 1n << 32n;
+
 export interface Segment {
   /** What it is: `kernel`, `initrd`, `boot_params`, `purgatory`, `module disk.img`. */
   name: string;

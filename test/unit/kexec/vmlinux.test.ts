@@ -26,6 +26,7 @@ function input(changes: Partial<LoaderInput> = {}): LoaderInput {
   return {
     kernel: packed,
     kernelName: "vmlinux",
+    imagePath: "vmlinux",
     initrd: [],
     modules: [],
     commandLine: "root=/dev/vda1",
