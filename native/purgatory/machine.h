@@ -17,3 +17,10 @@ static inline uint8_t inb(uint16_t port)
 	__asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port) : "memory");
 	return value;
 }
+
+/* A write to the port for POST codes takes about a microsecond, whatever the processor. */
+static inline void wait_microseconds(uint32_t count)
+{
+	while (count-- > 0)
+		outb(0, 0x80);
+}

@@ -2,13 +2,6 @@
 
 #include "machine.h"
 
-/* A write to the port for POST codes takes about a microsecond, whatever the processor. */
-static void wait_microseconds(uint32_t count)
-{
-	while (count-- > 0)
-		outb(0, 0x80);
-}
-
 _Noreturn void reset_machine(void)
 {
 	static const struct {

@@ -10,6 +10,8 @@
 #define SCREEN 0xb8000
 #define COLUMNS 80
 #define WHITE_ON_RED 0x4f00
+/* In microseconds. */
+#define READING_TIME 2000000
 
 static uint16_t serial_port;
 static char said[2 * COLUMNS];
@@ -79,4 +81,5 @@ void show_on_screen(void)
 
 	for (unsigned i = 0; i < sizeof(said); i++)
 		cell[i] = WHITE_ON_RED | (i < said_count ? said[i] : ' ');
+	wait_microseconds(READING_TIME);
 }

@@ -9,5 +9,5 @@ void say_hex(uint64_t value);
 void say_number(uint64_t value);
 /* Until the last character has left. */
 void finish_speaking(void);
-/* The same text to the top of a screen in VGA text mode; elsewhere nobody sees it. */
+/* The same text to the top of a screen in VGA text mode, for two seconds; elsewhere nobody sees it. */
 void show_on_screen(void);
