@@ -56,13 +56,12 @@ export async function readFirmwareFacts(host: HostPaths = thisHost): Promise<Fir
 }
 
 async function readPage(host: HostPaths): Promise<BootParamsPage | undefined> {
-  try {
-    const bytes = await readHead(`${host.sys}/kernel/boot_params/data`, bootParamsBytes);
-    return bytes && readBootParams(bytes);
-  } catch (error) {
+  const path = `${host.sys}/kernel/boot_params/data`;
+  const bytes = await readHead(path, bootParamsBytes).catch((error: unknown) => {
     if (hasErrno(error)) return undefined;
     throw error;
-  }
+  });
+  return bytes && readBootParams(bytes);
 }
 
 interface EfiTables {

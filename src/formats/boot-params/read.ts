@@ -79,11 +79,11 @@ export function readBootParams(bytes: Uint8Array): BootParamsPage {
           }
         : undefined,
     screen: {
-      info: r.slice(field.screenInfo, screenInfoBytes).slice(),
-      edid: r.slice(field.edid, edidBytes).slice(),
+      info: new Uint8Array(r.slice(field.screenInfo, screenInfoBytes)),
+      edid: new Uint8Array(r.slice(field.edid, edidBytes)),
     },
     edd: {
-      entries: r.slice(field.edd, eddEntries * eddEntryBytes).slice(),
+      entries: new Uint8Array(r.slice(field.edd, eddEntries * eddEntryBytes)),
       mbrSignatures: Array.from({ length: signatures }, (_, index) => r.u32(field.mbrSignatures + index * 4)),
     },
     memory: readE820(r.slice(field.e820, entries * e820EntryBytes)),
