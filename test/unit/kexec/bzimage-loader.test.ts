@@ -55,6 +55,7 @@ function inputOf(map: string, change: Partial<LoaderInput> = {}): LoaderInput {
   return {
     kernel: image,
     kernelName: "vmlinuz",
+    imagePath: "/boot/vmlinuz",
     initrd: [Buffer.alloc(3 * MiB, 1), Buffer.alloc(100, 2)],
     modules: [],
     commandLine: "root=/dev/vda1 quiet",
