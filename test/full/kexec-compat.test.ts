@@ -46,6 +46,7 @@ describe.skipIf(!kexecTools)(
         "-e",
         "-e -x",
         "-u -p -s",
+        "-p -u -s",
         "-f -x -y",
         "--print-ckr-size",
         `-s ${load}`,

@@ -104,7 +104,9 @@ export function compatCommand(words: readonly string[]): CompatCommand {
         : "--load-preserve-context: rekernel cannot preserve the running kernel.",
       mode.jumpBack ? compatExit.failed : compatExit.died,
     );
-  if (mode.load && operands.length === 0) return refused("No kernel specified", compatExit.failed, true);
+  // For a crash kernel kexec-tools first wants memory reserved, which only the machine can tell.
+  if (mode.load && operands.length === 0 && mode.flags !== "crash")
+    return refused("No kernel specified", compatExit.failed, true);
   const impossible = mode.load ? cannotLoad(seen) : undefined;
   if (impossible !== undefined) return refused(impossible, compatExit.failed);
   const crash = has("p");

@@ -44,6 +44,7 @@ describe("what is done, and in which order", () => {
     ["-u -l k", "unload next, load k by auto"],
     ["-p k", "load k for a panic by auto"],
     ["-l -p -s k", "load k for a panic by kexec_file_load"],
+    ["-u -p -s", "unload crash, load undefined for a panic by kexec_file_load"],
     ["-v --nonsense", "version"],
     ["-h", "help"],
     ["-l k --help", "help"],
