@@ -59,7 +59,7 @@ const types: Readonly<Record<string, number>> = {
 /** The firmware's map, as the guest's Linux shows it. */
 async function firmwareMap(vm: Vm) {
   const { stdout } = await vm.run(
-    "cd /sys/firmware/memmap; for n in *; do paste -s $n/start $n/end $n/type; done",
+    "cd /sys/firmware/memmap; for n in *; do paste $n/start $n/end $n/type; done",
   );
   return stdout
     .trim()
