@@ -6,14 +6,13 @@ import { kexecLoad } from "../../../src/host/kexec-load.ts";
 import { prepareKexec } from "../../../src/kexec/plan.ts";
 import { checkLoadedImage, expectedImage } from "../../../src/kexec/purgatory/loaded.ts";
 
-const [image, initrd, digest] = process.argv.slice(2);
+const [image, initrd] = process.argv.slice(2);
 const { handover } = await prepareKexec(
   {
     image: image!,
     initrds: [initrd!],
     commandLine: "console=ttyS0",
     syscall: "kexec_load",
-    digest: digest === "sum" ? "sum" : "sha256",
   },
   "",
 );
