@@ -92,30 +92,66 @@ export function sampleOf(files: readonly string[], size: number, seed: string): 
     .map(({ file }) => file);
 }
 
-/** A file whose changes a patch is to hold: all, or the hunks about these words. */
+/** A file whose changes a patch is to hold: all, or these hunks of its diff. */
 export interface WantedFile {
   path: string;
-  words?: ReadonlySet<string> | undefined;
+  hunks?: ReadonlySet<number> | undefined;
 }
 
-/** One unified diff of these files. A file that only the newer version has is created. */
-export async function patchOf(before: string, after: string, wanted: readonly WantedFile[]): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  for (const { path, words } of wanted) {
-    const isNew = await readFile(join(before, path)).then(
+/** What a unified diff of one file consists of. */
+export interface FileDiff {
+  /** The two lines that name the file. */
+  head: string;
+  /** Each from its "@@" to the next. One character per byte (latin1). */
+  hunks: readonly string[];
+  /** Whether only the newer version has the file. */
+  created: boolean;
+}
+
+/** The differences between two versions of a source, each file's made once. */
+export class SourceDiffs {
+  readonly #before: string;
+  readonly #after: string;
+  readonly #known = new Map<string, Promise<FileDiff>>();
+
+  constructor(before: string, after: string) {
+    this.#before = before;
+    this.#after = after;
+  }
+
+  of(path: string): Promise<FileDiff> {
+    const known = this.#known.get(path) ?? this.#make(path);
+    this.#known.set(path, known);
+    return known;
+  }
+
+  async #make(path: string): Promise<FileDiff> {
+    const [old, now] = [join(this.#before, path), join(this.#after, path)];
+    const created = await readFile(old).then(
       () => false,
       () => true,
     );
-    const diff = await unifiedDiff(isNew ? ["/dev/null", "/dev/null"] : [join(before, path), `a/${path}`], [
-      join(after, path),
+    const diff = await unifiedDiff(created ? ["/dev/null", "/dev/null"] : [old, `a/${path}`], [
+      now,
       `b/${path}`,
     ]);
-    parts.push(words === undefined || isNew ? diff : hunksWith(diff, words));
+    const [head = "", ...hunks] = diff.toString("latin1").split(/^(?=@@ )/m);
+    return { head, hunks, created };
   }
-  return Buffer.concat(parts);
+
+  /** One patch of these files. A file that only the newer version has is created. */
+  async patch(wanted: readonly WantedFile[]): Promise<Buffer> {
+    const parts: string[] = [];
+    for (const { path, hunks } of wanted) {
+      const diff = await this.of(path);
+      const chosen = hunks && !diff.created ? diff.hunks.filter((_, i) => hunks.has(i)) : diff.hunks;
+      if (chosen.length > 0) parts.push(diff.head, ...chosen);
+    }
+    return Buffer.from(parts.join(""), "latin1");
+  }
 }
 
-/** How a diff is about a word: in lines that it changes, or only beside them. */
+/** How text of a diff is about a word: in lines that it changes, or only beside them. */
 export function mention(diff: string, word: string): "changed" | "beside" | undefined {
   const lines = diff.split("\n").filter((line) => wordsOf(line).has(word));
   if (lines.length === 0) return undefined;
@@ -124,19 +160,6 @@ export function mention(diff: string, word: string): "changed" | "beside" | unde
 
 function wordsOf(line: string): Set<string> {
   return new Set(line.match(/[A-Za-z_]\w*/g));
-}
-
-/** The hunks that change a line with a word; for a word that none changes, those that have it beside. */
-function hunksWith(diff: Buffer, words: ReadonlySet<string>): Buffer {
-  const [head = "", ...hunks] = diff.toString("latin1").split(/^(?=@@ )/m);
-  const kept = new Set<string>();
-  for (const word of words) {
-    const changing = hunks.filter((hunk) => mention(hunk, word) === "changed");
-    for (const hunk of changing.length > 0 ? changing : hunks)
-      if (mention(hunk, word) !== undefined) kept.add(hunk);
-  }
-  const ordered = hunks.filter((hunk) => kept.has(hunk));
-  return Buffer.from(ordered.length === 0 ? "" : head + ordered.join(""), "latin1");
 }
 
 function unifiedDiff(before: [string, string], after: [string, string]): Promise<Buffer> {

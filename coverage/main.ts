@@ -15,8 +15,9 @@ import { RekernelError } from "../src/core/errors.ts";
 import { type AvailableKernel, availableKernels, sourceTarball, targetKernel } from "../src/kernel/target.ts";
 import type { PatchTrial } from "../src/lab/patch-trial.ts";
 import { prepareTrees } from "../src/livepatch/build/source/trees.ts";
-import { buildFile, type FileResult, type Versions } from "./build.ts";
-import { builtFiles, sampleOf, sourceChanges, unpackCode } from "./candidates.ts";
+import type { Versions } from "./along.ts";
+import { buildFile, type FileResult } from "./build.ts";
+import { builtFiles, SourceDiffs, sampleOf, sourceChanges, unpackCode } from "./candidates.ts";
 import { loadAll } from "./load.ts";
 import { summarize, table } from "./summary.ts";
 
@@ -80,12 +81,13 @@ async function measure(): Promise<void> {
 
   const modules = values.keep === undefined ? join(folder, "modules") : resolve(values.keep);
   mkdirSync(modules, { recursive: true });
-  const versions: Versions = { target, trees, after, changes };
+  const diffs = new SourceDiffs(trees.pristine, after);
+  const versions: Versions = { trees, after, changes, diffs };
   const results: FileResult[] = [];
   for (const [index, file] of sample.entries()) {
     signal.throwIfAborted();
     const name = `cov${index}_${basename(file, ".c").replace(/\W/g, "_")}`.slice(0, 50);
-    const result = await buildFile(file, name, join(modules, `${name}.ko`), versions, options);
+    const result = await buildFile(file, name, join(modules, `${name}.ko`), target, versions, options);
     if (values.keep !== undefined) await writeFile(join(modules, `${name}.patch`), result.patch);
     results.push(result);
     say(`${index + 1}/${sample.length} ${line(result)}`);

@@ -2,8 +2,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { definesGlobally, type FileResult } from "../../../coverage/build.ts";
-import { mention, patchOf, sampleOf, sourceChanges } from "../../../coverage/candidates.ts";
+import { definesGlobally } from "../../../coverage/along.ts";
+import type { FileResult } from "../../../coverage/build.ts";
+import { mention, SourceDiffs, sampleOf, sourceChanges } from "../../../coverage/candidates.ts";
 import { summarize, table } from "../../../coverage/summary.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "rekernel-test-"));
@@ -27,18 +28,15 @@ test("files of the kernel that differ or are new", async () => {
   expect(await sourceChanges(before, after)).toEqual({ modified: ["net/a.h"], created: ["net/new.c"] });
 });
 
-test("a header's hunks by the words they are about", async () => {
-  const hunksAbout = async (...words: string[]) =>
-    [
-      ...(await patchOf(before, after, [{ path: "net/a.h", words: new Set(words) }]))
-        .toString()
-        .matchAll(/^[-+](?![-+]).*/gm),
-    ].join("\n");
-  expect(await hunksAbout("ONE")).toBe("-#define ONE 1\n+#define ONE 11");
-  expect(await hunksAbout("three")).toBe("+int four;");
-  expect(await hunksAbout("absent")).toBe("");
-  expect((await patchOf(before, after, [{ path: "net/a.h" }])).toString().match(/^@@/gm)).toHaveLength(3);
-  const created = (await patchOf(before, after, [{ path: "net/new.c" }])).toString();
+test("a patch of chosen hunks", async () => {
+  const diffs = new SourceDiffs(before, after);
+  const patch = async (...hunks: number[]) =>
+    (await diffs.patch([{ path: "net/a.h", hunks: new Set(hunks) }])).toString();
+  expect((await patch(0)).match(/^[-+](?![-+]).*/gm)).toEqual(["-#define ONE 1", "+#define ONE 11"]);
+  expect((await patch(2)).match(/^[-+](?![-+]).*/gm)).toEqual(["+int four;"]);
+  expect(await patch()).toBe("");
+  expect((await diffs.patch([{ path: "net/a.h" }])).toString().match(/^@@/gm)).toHaveLength(3);
+  const created = (await diffs.patch([{ path: "net/new.c", hunks: new Set() }])).toString();
   expect(created).toContain("--- /dev/null\n+++ b/net/new.c\n");
 });
 

@@ -7,7 +7,7 @@ import { runStep, type WorkOptions } from "../../../core/progress.ts";
 import type { PatchedTree } from "../source/patched-tree.ts";
 import type { KernelTrees } from "../source/trees.ts";
 import { inPatchedTree, keyOf, runCompiler } from "./gcc.ts";
-import { headerNames, patchReaches } from "./preprocess.ts";
+import { headerNames, patchReaches, unitsInQuestion } from "./preprocess.ts";
 import { headerChange } from "./reach.ts";
 import type { Unit, UnitOwner } from "./units.ts";
 
@@ -62,12 +62,23 @@ export async function compileUnits(
     // A unit of several modules is compiled once.
     const distinct = [...new Map(units.map((unit) => [unit.source, unit])).values()];
     const names = await headerNames(trees, tree.touched, options);
+    const others = distinct.filter((unit) => !touched.has(unit.source));
+    if (others.length > 0) update(`which of ${others.length} units use what changes?`);
+    const inQuestion = await unitsInQuestion(
+      trees,
+      tree,
+      others,
+      names,
+      (jobs) => runPool(jobs, width),
+      options,
+    );
     let changing = 0;
     let compared = 0;
     const differ = await runPool(
       distinct.map((unit) => async () => {
         if (touched.has(unit.source)) return true;
-        update(`${unit.source}: does the patch reach it?`, compared / distinct.length);
+        if (!inQuestion.has(unit)) return false;
+        update(`${unit.source}: does the patch reach it?`, compared / inQuestion.size);
         const reaches = await patchReaches(trees, tree, unit, names, options);
         compared++;
         if (reaches && ++changing > maximumUnits)

@@ -19,7 +19,7 @@ export interface ChangedName {
  *   conditionals, types without a name, what macros may declare, one name in several changed places
  */
 export function changedNames(before: string, after: string): ChangedName[] | undefined {
-  const [old, now] = [itemsOf(before), itemsOf(after)];
+  const [old, now] = [headerItems(before), headerItems(after)];
   if (!old || !now) return undefined;
   const [gone, come] = [beyond(old, now), beyond(now, old)];
   // What stays has to keep its order, for a macro counts from its definition on.
@@ -32,7 +32,7 @@ export function changedNames(before: string, after: string): ChangedName[] | und
   ] as const) {
     const here = new Set<string>();
     for (const item of items) {
-      const found = namesOf(item);
+      const found = namesOfItem(item);
       if (found === undefined) return undefined;
       for (const name of found) {
         if (here.has(name)) return undefined;
@@ -51,7 +51,16 @@ export function changedNames(before: string, after: string): ChangedName[] | und
   return [...names.values()].map(({ name, macro, declaredBefore }) => ({ name, macro, declaredBefore }));
 }
 
-interface Item {
+/** The items of a header that a patch leaves alone; undefined where the text does not tell. */
+export function unchangedItems(before: string, after: string): HeaderItem[] | undefined {
+  const [old, now] = [headerItems(before), headerItems(after)];
+  if (!old || !now) return undefined;
+  const gone = beyond(old, now);
+  return old.filter((item) => !gone.has(item));
+}
+
+/** A directive or an outermost declaration of a header. */
+export interface HeaderItem {
   kind: "define" | "directive" | "declaration";
   text: string;
   /** How many directives come before it. */
@@ -59,10 +68,10 @@ interface Item {
 }
 
 /** The items that one list has and the other has not, or not so often. */
-function beyond(items: readonly Item[], others: readonly Item[]): Set<Item> {
+function beyond(items: readonly HeaderItem[], others: readonly HeaderItem[]): Set<HeaderItem> {
   const count = new Map<string, number>();
   for (const { text } of others) count.set(text, (count.get(text) ?? 0) + 1);
-  const rest = new Set<Item>();
+  const rest = new Set<HeaderItem>();
   for (const item of items) {
     const left = count.get(item.text) ?? 0;
     if (left > 0) count.set(item.text, left - 1);
@@ -75,8 +84,14 @@ function occurrencesOf(name: string, text: string): number {
   return (text.match(/[A-Za-z_$][\w$]*/g) ?? []).filter((word) => word === name).length;
 }
 
-function itemsOf(text: string): Item[] | undefined {
-  const plain = withoutComments(text.replace(/\\\r?\n/g, " "));
+/** Source text with blanks for comments, and each directive on one line; undefined when a comment does not end. */
+export function plainCode(text: string): string | undefined {
+  return withoutComments(text.replace(/\\\r?\n/g, " "));
+}
+
+/** Undefined where brackets do not match. */
+export function headerItems(text: string): HeaderItem[] | undefined {
+  const plain = plainCode(text);
   const declarations = plain === undefined ? undefined : declarationsIn(plain);
   if (!declarations) return undefined;
   let directives = 0;
@@ -86,8 +101,8 @@ function itemsOf(text: string): Item[] | undefined {
 }
 
 /** Directives that stand before a declaration are items of their own. */
-function itemsOfDeclaration(plain: string, { start, end }: Declaration): Omit<Item, "after">[] {
-  const items: Omit<Item, "after">[] = [];
+function itemsOfDeclaration(plain: string, { start, end }: Declaration): Omit<HeaderItem, "after">[] {
+  const items: Omit<HeaderItem, "after">[] = [];
   let rest = plain.slice(start, end);
   for (;;) {
     const line = /^\s*#[^\n]*(?:\n|$)/.exec(rest)?.[0];
@@ -104,7 +119,11 @@ function squeezed(text: string): string {
   return text.replace(/\s+/g, " ").trim();
 }
 
-function namesOf({ kind, text }: Item): string[] | undefined {
+/**
+ * The names by which an item can be used, when it makes no code by itself; undefined when it may, and for a directive,
+ * whose conditions decide over what follows.
+ */
+export function namesOfItem({ kind, text }: Pick<HeaderItem, "kind" | "text">): string[] | undefined {
   if (kind === "directive") return undefined;
   if (kind === "define") {
     const name = /^# ?define (\w+)/.exec(text)?.[1];

@@ -9,7 +9,8 @@ import type { PatchedTree, TouchedFile } from "../source/patched-tree.ts";
 import type { KernelTrees } from "../source/trees.ts";
 import { changeMatters } from "./declarations.ts";
 import { dependencies, inPatchedTree, keyOf, runCompiler } from "./gcc.ts";
-import { type ChangedName, changedNames } from "./header-changes.ts";
+import { type ChangedName, changedNames, type HeaderItem, unchangedItems } from "./header-changes.ts";
+import { headerUsers, useJudge } from "./header-users.ts";
 import { countsOf, fingerprint, type WordCounts, wordCounts } from "./unit-words.ts";
 import type { Unit } from "./units.ts";
 
@@ -17,6 +18,8 @@ import type { Unit } from "./units.ts";
 export interface HeaderNames {
   /** By path; undefined for a file whose text does not tell. */
   byPath: ReadonlyMap<string, readonly ChangedName[] | undefined>;
+  /** What each header keeps, where the names tell what changes. */
+  unchanged: ReadonlyMap<string, readonly HeaderItem[]>;
 }
 
 /** {@link changedNames} of each touched file. */
@@ -26,12 +29,13 @@ export async function headerNames(
   options: WorkOptions,
 ): Promise<HeaderNames> {
   const byPath = new Map<string, readonly ChangedName[] | undefined>();
+  const unchanged = new Map<string, readonly HeaderItem[]>();
   for (const { path, change, text } of touched) {
-    const isHeader = change === "modify" && text !== undefined && path.endsWith(".h");
-    byPath.set(
-      path,
-      isHeader ? changedNames(await readFile(join(trees.pristine, path), "latin1"), text) : undefined,
-    );
+    byPath.set(path, undefined);
+    if (change !== "modify" || text === undefined || !path.endsWith(".h")) continue;
+    const before = await readFile(join(trees.pristine, path), "latin1");
+    byPath.set(path, changedNames(before, text));
+    unchanged.set(path, unchangedItems(before, text) ?? []);
   }
   // An #if takes a macro that is not defined for 0, without a trace in the text.
   const macros = [...byPath.values()].flatMap((names) => names ?? []).filter(({ macro }) => macro);
@@ -40,7 +44,80 @@ export async function headerNames(
     for (const [path, names] of byPath)
       if (names?.some(({ macro, name }) => macro && asked.has(name))) byPath.set(path, undefined);
   }
-  return { byPath };
+  return { byPath, unchanged };
+}
+
+/**
+ * The units that the compiler has to be asked about: the others do not read what changes, or cannot use any of it, by
+ * the text of all that they read.
+ *
+ * @param pool runs jobs side by side
+ */
+export async function unitsInQuestion(
+  trees: KernelTrees,
+  tree: PatchedTree,
+  units: readonly Unit[],
+  { byPath, unchanged }: HeaderNames,
+  pool: <T>(jobs: readonly (() => Promise<T>)[]) => Promise<T[]>,
+  options: WorkOptions,
+): Promise<Set<Unit>> {
+  // A file that the patch creates may come before one that was read until now.
+  if (units.length < fewUnits || !tree.touched.every(({ change }) => change === "modify"))
+    return new Set(units);
+  const inQuestion = new Set<Unit>();
+  const asked: { unit: Unit; read: string[] }[] = [];
+  const lists = await pool(units.map((unit) => () => filesOf(trees, unit, options)));
+  for (const [i, unit] of units.entries()) {
+    const read = lists[i];
+    const known = read?.filter((path) => byPath.has(path)).map((path) => byPath.get(path));
+    if (known?.length === 0) continue;
+    const names = known?.flatMap((one) => one ?? []).map(({ name }) => name);
+    // A name that two headers declare is one that conditions decide over.
+    if (!read || known?.includes(undefined) || new Set(names).size !== names?.length) inQuestion.add(unit);
+    else asked.push({ unit, read });
+  }
+  const texts = new Map<string, string>();
+  for (const path of new Set(asked.flatMap(({ read }) => read)))
+    texts.set(path, await readFile(join(trees.pristine, path), "latin1"));
+  const names = [...byPath.values()].flatMap((one) => one ?? []).map(({ name }) => name);
+  const users = asked.length === 0 ? undefined : headerUsers(names, texts, unchanged);
+  const mayUseThem = users && useJudge(users, texts);
+  for (const { unit, read } of asked)
+    if (!mayUseThem || mayUseThem({ read, command: unit.command })) inQuestion.add(unit);
+  return inQuestion;
+}
+
+/** Fewer are asked about sooner than what they read is looked through. */
+const fewUnits = 8;
+
+/**
+ * The files that a unit reads, by their paths in the unpatched source, or absolute ones outside of it. Kept with the
+ * tree; undefined when the compiler does not tell.
+ */
+async function filesOf(trees: KernelTrees, unit: Unit, options: WorkOptions): Promise<string[] | undefined> {
+  const kept = `${keptText(trees, unit)}.files.json`;
+  const known = await readFile(kept, "utf8").catch(() => undefined);
+  if (known !== undefined) return JSON.parse(known) as string[];
+  const { exitCode, stdout } = await runClean([...unit.command, "-M", unit.input], {
+    cwd: trees.pristine,
+    signal: options.signal,
+  });
+  if (exitCode !== 0) return undefined;
+  const files = inTree(trees, stdout);
+  await writeFileAtomic(kept, JSON.stringify(files));
+  return files;
+}
+
+function inTree(trees: KernelTrees, dependencyText: string): string[] {
+  return [
+    ...new Set(
+      dependencies(dependencyText).map((path) => relative(trees.pristine, resolve(trees.pristine, path))),
+    ),
+  ];
+}
+
+function keptText(trees: KernelTrees, unit: Unit): string {
+  return join(trees.store, "objects", `${unit.source.replace(/\.c$/, "")}.${keyOf(unit, ["-E"])}`);
 }
 
 /**
@@ -113,7 +190,7 @@ async function pristineText(
   output: string,
   options: WorkOptions,
 ): Promise<(UnitText & { words: WordCounts; made: boolean }) | undefined> {
-  const kept = join(trees.store, "objects", `${unit.source.replace(/\.c$/, "")}.${keyOf(unit, ["-E"])}`);
+  const kept = keptText(trees, unit);
   const files = { text: `${kept}.json`, words: `${kept}.words-1` };
   try {
     const words = await readFile(files.words);
@@ -126,9 +203,7 @@ async function pristineText(
   const words = wordCounts(bytes);
   const text: UnitText = {
     fingerprint: fingerprint(bytes),
-    read: dependencies(await readFile(`${output}.d`, "utf8")).map((path) =>
-      relative(trees.pristine, resolve(trees.pristine, path)),
-    ),
+    read: inTree(trees, await readFile(`${output}.d`, "utf8")),
   };
   await writeFileAtomic(files.text, JSON.stringify(text));
   await writeFileAtomic(files.words, words);
