@@ -57,6 +57,26 @@ describe("read-only data that only functions of the unit read", () => {
     expect(difference).toMatchObject({ problems: [], cautions: [] });
   });
 
+  it("may be a table that one entry is chosen from", () => {
+    const table =
+      "struct quirk { const char *board; long data; };\nconst struct quirk *dmi_first_match(const struct quirk *list);\n" +
+      'static const struct quirk quirks[] = { { "one", 1 }, { "two", 2 }, { 0, 0 } };\nlong state;\n';
+    const change = ['{ "two", 2 }, ', '{ "two", 2 }, { "three", 3 }, '] as const;
+    const use =
+      "{ const struct quirk *found = dmi_first_match(quirks); if (found) state = found->data; return 0; }\n";
+    expect(compare(`${table}int look(void) ${use}`, ...change)).toMatchObject({
+      names: ["look"],
+      problems: [],
+      cautions: [],
+    });
+    // The start has made its choice.
+    expect(compare(`${table}int __init start(void) ${use}`, ...change).problems).toMatchObject([
+      { code: "RK-INIT-CHANGE", subject: "start" },
+    ]);
+    const kept = `${table}const struct quirk *chosen;\nvoid __init start(void) { chosen = dmi_first_match(quirks); }\n`;
+    expect(compare(kept, ...change).problems.map(({ code }) => code)).toContain("RK-DATA-CHANGE");
+  });
+
   it("may be walked through by a pointer", () => {
     const difference = compare(
       'static const int table[40] = {1, 2, 3, 4};\nint sum(int n) { int s = 0; for (const int *p = table; p < table + 40; p++) { if (*p == n) return s; s += *p * printk("%d", *p); } return s; }\n',

@@ -28,6 +28,10 @@ export function isReader(callee: string | undefined): boolean {
   return callee !== undefined && readers.test(callee);
 }
 
+/** Functions that return a part of what they are given, and are done with it otherwise. */
+const selectors =
+  /^(dmi_first_match|x86_match_cpu|(pci|usb|i2c|spi|of)_match_(id|device|node)|acpi_match_device)$/;
+
 /** Functions of the kernel that, by their names, keep what they are given. */
 const keepers =
   /(^|_)(un)?register(ed|_|$)|(^|_)(add|attach|install|create|alloc|init|setup|new|mkdir|insert)(_|$)|^__platform_|_probe(_|$)/;
@@ -130,6 +134,8 @@ export class HolderSearch {
         const isOwn = target && isPieceTarget(target) && target.piece.role === "code";
         if (isOwn && depth < 4) return this.#inFunction(target.piece, use, depth + 1);
         const callee = targetName(reference);
+        if (callee !== undefined && use.field !== undefined && selectors.test(callee))
+          return this.#inFunction(piece, { call: use.field }, depth);
         return isReader(callee) ? [] : [{ kind: "callee", function: piece, callee }];
       }
     }
