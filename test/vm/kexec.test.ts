@@ -51,7 +51,7 @@ describe("rekernel kexec", () => {
         result: { error: { code: "RK-BAD-IMAGE" } },
       });
     expect(await cli(vm, "kexec", "load", "/bin/true")).toMatchObject({
-      result: { error: { code: "RK-KEXEC-VMLINUX" } },
+      result: { error: { code: "RK-BAD-IMAGE" } },
     });
     expect(await cli(vm, "kexec", "load", image, "--initrd", "/tmp/none")).toMatchObject({
       exitCode: 1,
