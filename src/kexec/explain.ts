@@ -93,7 +93,7 @@ const explanations: Readonly<Record<string, Explanation>> = {
     kind: "machineCannot",
     code: "RK-NO-KEXEC",
     reason: "this kernel has no kexec_file_load",
-    hint: "It needs CONFIG_KEXEC_FILE=y.",
+    hint: "It needs CONFIG_KEXEC_FILE=y; it may have the other call: --syscall kexec_load",
   },
 };
 

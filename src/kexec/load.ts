@@ -103,7 +103,7 @@ export async function requireKexec() {
   const state = await readKexecState();
   if (state.supported) return state;
   throw new RekernelError("machineCannot", "RK-NO-KEXEC", "The running kernel has no kexec.", {
-    hint: "/sys/kernel/kexec_loaded is missing: the kernel needs CONFIG_KEXEC_FILE=y, and sysfs must be mounted.",
+    hint: "/sys/kernel/kexec_loaded is missing: the kernel needs CONFIG_KEXEC_FILE=y or CONFIG_KEXEC=y, and sysfs must be mounted.",
   });
 }
 
