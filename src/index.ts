@@ -53,6 +53,12 @@ export type { KexecMethod } from "./kexec/method.ts";
 export { type KexecPlan, type KexecRequest, type PlannedLayout, planKexec } from "./kexec/plan.ts";
 export type { Finding, Severity } from "./kexec/preflight/finding.ts";
 export { type KexecPreflight, preflightKexec } from "./kexec/preflight/preflight.ts";
+export {
+  checkLoadedImage,
+  type ExpectedImage,
+  expectedImage,
+  type LoadedImageCheck,
+} from "./kexec/purgatory/loaded.ts";
 export { type Quieted, quiesceMachine } from "./kexec/quiesce/quiesce.ts";
 export { type KexecStatus, kexecStatus } from "./kexec/status.ts";
 export { type KexecSurvey, kexecWholeWay, surveyKexec, type WholeWay } from "./kexec/whole-way.ts";
