@@ -1,4 +1,5 @@
 import type { KexecPlan, PlannedLayout } from "../kexec/plan.ts";
+import type { KexecPrediction } from "../kexec/signature/predict.ts";
 import type { CommandContext } from "./context.ts";
 import { printable } from "./printable.ts";
 
@@ -37,6 +38,9 @@ export function describeKexecPlan(context: CommandContext, plan: KexecPlan, load
     ]),
     ["command line", commandLine],
     ["system call", `${plan.method}: ${printable(plan.methodReason)}`],
+    ...(plan.prediction === undefined || loaded
+      ? []
+      : [["verdict", predictionText(plan.prediction)] as [string, string]]),
   ];
   return [
     loaded ? `${context.style("green", name)} is loaded.` : `${context.style("bold", name)} would be loaded:`,
@@ -44,6 +48,16 @@ export function describeKexecPlan(context: CommandContext, plan: KexecPlan, load
     ...(plan.layout === undefined ? [] : layoutTable(plan.layout).map((line) => `  ${line}`)),
     ...plan.notes.map((note) => `${context.style("yellow", "note:")} ${printable(note)}`),
   ].join("\n");
+}
+
+/** What the running kernel is expected to answer. */
+function predictionText({ outcome, errno, reason }: KexecPrediction): string {
+  const said = {
+    accepted: "The running kernel will take it.",
+    refused: `The running kernel will refuse it (${errno}).`,
+    unknown: "Whether the running kernel will take it is not known.",
+  }[outcome];
+  return printable(`${said} ${reason}`);
 }
 
 /** What lies where, the addresses as /proc/iomem prints them. */

@@ -69,6 +69,33 @@ export const kexecPlanDocument = documentOf<KexecPlan & { loaded: boolean }>()(
     commandLineFrom: z.enum(["given", "boot-loader", "running", "image", "none"]),
     method: z.enum(["kexec_file_load", "kexec_load"]).describe("the system call"),
     methodReason: z.string(),
+    prediction: z
+      .strictObject({
+        outcome: z.enum(["accepted", "refused", "unknown"]),
+        errno: z.string().optional().describe("the error number that is expected, such as `ENOKEY`"),
+        reason: z.string(),
+      })
+      .optional()
+      .describe("whether the running kernel will take it; missing with `--memory-map`"),
+    signature: z
+      .strictObject({
+        outcome: z
+          .enum(["valid", "invalid", "unknown"])
+          .describe("as the running kernel verifies it; unknown: its keys are not to be seen"),
+        errno: z.string().optional().describe("what the kernel's verification ends with"),
+        reason: z.string(),
+        signer: z.string().optional(),
+        signatures: z.int().describe("how many the image carries; the kernel looks at the first"),
+        trustedKey: z
+          .strictObject({
+            description: z.string(),
+            origin: z.string().describe("keyring, or EFI variable"),
+          })
+          .optional(),
+        imageDigest: z.string().optional().describe("SHA-256 (Authenticode), by which a dbx names it"),
+      })
+      .optional()
+      .describe("missing for kexec_load, which verifies nothing"),
     layout: z
       .strictObject({
         memoryFrom: z

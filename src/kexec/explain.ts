@@ -3,11 +3,14 @@ import { type ErrorKind, RekernelError } from "../core/errors.ts";
 import type { KexecState } from "../host/kexec.ts";
 import type { Lockdown } from "../host/lockdown.ts";
 import type { SyscallError } from "../host/syscall.ts";
+import type { SignatureVerdict } from "./signature/verify.ts";
 
 /** What the machine says about itself, to tell apart the causes of one error number. */
 export interface KexecCircumstances {
   state: KexecState;
   lockdown: Lockdown;
+  /** What was found about the image's signature, where there was one to verify. */
+  signature?: SignatureVerdict | undefined;
 }
 
 interface Explanation {
@@ -32,8 +35,21 @@ const explanations: Readonly<Record<string, Explanation>> = {
   EKEYREJECTED: {
     kind: "refused",
     code: "RK-KEXEC-SIGNATURE",
-    reason: "the image has no signature, or one that does not fit its content, and this kernel wants one",
+    reason:
+      "the image's signature does not fit its content or its signer, or is revoked, and this kernel wants a good one",
     hint: signHint,
+  },
+  ENODATA: {
+    kind: "refused",
+    code: "RK-KEXEC-SIGNATURE",
+    reason: "the image is not signed, and this kernel wants a signature",
+    hint: signHint,
+  },
+  EACCES: {
+    kind: "refused",
+    code: "RK-KEXEC-SIGNATURE",
+    reason: "the policy of the kernel's integrity measurement (IMA) forbids it",
+    hint: "That policy wants a signature in the extended attribute security.ima of the image's file.",
   },
   EBADMSG: {
     kind: "refused",
@@ -136,22 +152,36 @@ export function explainKexecFailure(
   circumstances: KexecCircumstances,
   kernelLog: readonly string[] = [],
 ): RekernelError {
-  const bySegments = error.call === "kexec_load";
-  const { kind, code, reason, hint } =
-    error.code === "EPERM"
-      ? explainPermission(circumstances, bySegments)
-      : ((bySegments ? ofSegments[error.code] : undefined) ??
-        explanations[error.code] ?? {
-          kind: "failed" as const,
-          code: "RK-KEXEC-REJECTED",
-          reason: "the kernel refused it",
-          hint: "See the kernel's log: dmesg",
-        });
+  const { kind, code, reason, hint } = explain(error, circumstances);
   return new RekernelError(kind, code, `Cannot ${attempt}: ${reason} (${error.code}).`, {
     hint,
     ...(kernelLog.length === 0 ? {} : { details: ["The kernel says:", ...kernelLog].join("\n") }),
     cause: error,
   });
+}
+
+function explain({ call, code }: SyscallError, circumstances: KexecCircumstances): Explanation {
+  const bySegments = call === "kexec_load";
+  const general =
+    code === "EPERM"
+      ? explainPermission(circumstances, bySegments)
+      : ((bySegments ? ofSegments[code] : undefined) ??
+        explanations[code] ?? {
+          kind: "failed",
+          code: "RK-KEXEC-REJECTED",
+          reason: "the kernel refused it",
+          hint: "See the kernel's log: dmesg",
+        });
+  const { signature } = circumstances;
+  if (general.code !== "RK-KEXEC-SIGNATURE" || signature?.outcome !== "invalid") return general;
+  // Under lockdown the kernel says EPERM whatever its verification found.
+  if (code !== "EPERM" && code !== signature.errno) return general;
+  const found = signature.reason.replace(/\.$/, "");
+  const reason = `${found.charAt(0).toLowerCase()}${found.slice(1)}`;
+  return {
+    ...general,
+    reason: code === "EPERM" ? `${general.reason}: ${reason}` : reason,
+  };
 }
 
 /**

@@ -57,7 +57,8 @@ async function handOver({ plan, handover }: PreparedKexec): Promise<void> {
   } catch (error) {
     if (!(error instanceof SyscallError)) throw error;
     const lines = log.read().filter((line) => /kexec|lockdown|signature/i.test(line));
-    throw explainKexecFailure(`load ${plan.image}`, error, await circumstances(), lines);
+    const found = { ...(await circumstances()), signature: plan.signature };
+    throw explainKexecFailure(`load ${plan.image}`, error, found, lines);
   } finally {
     log.close();
   }

@@ -23,6 +23,9 @@ import { type ModuleRequest, readModules } from "./modules.ts";
 import { missingModules } from "./next-modules.ts";
 import type { DigestKind } from "./purgatory/request.ts";
 import type { SegmentLayout } from "./segments/segment.ts";
+import { assessImage, type ImageAssessment } from "./signature/assess.ts";
+import type { KexecPrediction } from "./signature/predict.ts";
+import type { SignatureVerdict } from "./signature/verify.ts";
 
 export interface KexecRequest extends CommandLineChoice {
   /** Path of the kernel: a bzImage, an ELF file or a multiboot image, packed or not, or a unified kernel image. */
@@ -78,6 +81,10 @@ export interface KexecPlan {
   method: KexecMethod;
   /** Why this system call, in a full sentence. */
   methodReason: string;
+  /** Whether the running kernel will take it; undefined where the plan is for another machine. */
+  prediction: KexecPrediction | undefined;
+  /** What the running kernel makes of the image's signature; undefined where it is not asked. */
+  signature: SignatureVerdict | undefined;
   /** What lies where at the jump; undefined for kexec_file_load, where the running kernel decides that. */
   layout: PlannedLayout | undefined;
   /** What the administrator should know, in full sentences. */
@@ -181,6 +188,8 @@ export async function prepareKexec(
       );
   const release = header && releaseOf(header.kernelVersion);
   const unequipped = release === undefined ? undefined : await missingModules(release);
+  const assessment: Partial<ImageAssessment> =
+    memoryMap === undefined ? await assessImage(kernel, kernelFrom, method, host) : {};
   const plan: KexecPlan = {
     image,
     kind,
@@ -196,12 +205,15 @@ export async function prepareKexec(
     commandLineFrom: commandLineOrigin(request, ofImage),
     method,
     methodReason: reason,
+    prediction: assessment.prediction,
+    signature: assessment.signature,
     layout: laidOut && plannedLayout(laidOut.layout, laidOut.memory),
     notes: [
       ...(forbidden === undefined || memoryMap !== undefined ? [] : [forbidden]),
       ...(profile ? leftBehind(profile, method) : []),
       ...(laidOut?.layout.notes ?? []),
       ...(unequipped === undefined || memoryMap !== undefined ? [] : [unequipped]),
+      ...(assessment.notes ?? []),
     ],
   };
   const handover: KexecHandover = laidOut

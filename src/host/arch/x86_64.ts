@@ -11,6 +11,7 @@ export const syscallNumber = {
   init_module: 175,
   delete_module: 176,
   kexec_load: 246,
+  keyctl: 250,
   finit_module: 313,
   memfd_create: 319,
   kexec_file_load: 320,

@@ -1,0 +1,51 @@
+/** What the running kernel will say about an image, with all that was found on the way. */
+import { type HostPaths, thisHost } from "../../host/paths.ts";
+import type { KexecMethod } from "../method.ts";
+import { readSignatureFacts, type SignatureFacts } from "./facts.ts";
+import { imageSignatures } from "./inspect.ts";
+import { type KexecPrediction, predictKexec } from "./predict.ts";
+import { type SignatureVerdict, verifyImage } from "./verify.ts";
+
+export interface ImageAssessment {
+  prediction: KexecPrediction;
+  /** Undefined for kexec_load, which verifies nothing. */
+  signature: SignatureVerdict | undefined;
+  /** What is odd all the same, in full sentences. */
+  notes: readonly string[];
+}
+
+/**
+ * @param image the kernel as the system call gets it, out of whatever it was packed in
+ * @param name of it, for people
+ */
+export async function assessImage(
+  image: Uint8Array,
+  name: string,
+  method: KexecMethod,
+  host: HostPaths = thisHost,
+): Promise<ImageAssessment> {
+  const facts = await readSignatureFacts(host);
+  if (method === "kexec_load")
+    return { prediction: predictKexec(method, undefined, facts.rules), signature: undefined, notes: [] };
+  const signature = verifyImage(image, name, facts.keys);
+  const notes = signature.outcome === "invalid" ? [] : revocations(image, name, signature, facts);
+  return { prediction: predictKexec(method, signature, facts.rules), signature, notes };
+}
+
+/** The firmware starts nothing that dbx names; kexec looks at less of it. */
+function revocations(
+  image: Uint8Array,
+  name: string,
+  { imageDigest }: SignatureVerdict,
+  { revoked }: SignatureFacts,
+): string[] {
+  const but =
+    "the firmware would not start it under Secure Boot, but the running kernel's kexec does not look at that.";
+  if (imageDigest !== undefined && revoked.digests.has(imageDigest))
+    return [`The firmware's list of revoked images (dbx) names this one: ${but}`];
+  const certificates = new Set(revoked.certificates.map(({ sha256 }) => sha256));
+  const signers = imageSignatures(image, name)[0]?.signers ?? [];
+  return signers
+    .filter(({ sha256 }) => sha256 !== undefined && certificates.has(sha256))
+    .map((signer) => `The firmware's list (dbx) revokes the certificate of “${signer.name}”: ${but}`);
+}
