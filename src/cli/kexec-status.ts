@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import type { KexecStatus } from "../kexec/status.ts";
 import { action, examples } from "./context.ts";
+import { printable } from "./printable.ts";
 
 /** `rekernel kexec status`: what is loaded and what this machine allows. */
 export function registerKexecStatus(parent: Command): void {
@@ -32,7 +33,17 @@ function describe(status: KexecStatus): string {
     ]);
   }
   rows.push(["lockdown", status.lockdown]);
+  if (status.trial !== undefined) rows.push(["trial", trialText(status.trial)]);
   return rows.map(([name, text]) => `${name.padEnd(14)}  ${text}`).join("\n");
+}
+
+function trialText({ state, next, old, minutes, secondsLeft }: NonNullable<KexecStatus["trial"]>): string {
+  const kernel = printable(next ?? "the next kernel");
+  if (state === "armed")
+    return `prepared: ${kernel} is to be confirmed within ${minutes} minutes of its boot`;
+  if (state === "returned")
+    return `over: ${kernel} was not confirmed (rekernel kexec confirm clears what is left)`;
+  return `${kernel} is on trial: back to ${printable(old)} in ${secondsLeft} seconds, unless rekernel kexec confirm is run`;
 }
 
 function crashText({ crashLoaded, crashSizeBytes }: KexecStatus): string {

@@ -1,7 +1,10 @@
+import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
+import { isSea } from "node:sea";
 import type { Command } from "commander";
 import { exitCode, RekernelError } from "../core/errors.ts";
 import type { WholeWayReport } from "../documents/kexec.ts";
+import type { ArmedFallback } from "../kexec/fallback/arm.ts";
 import type { WholeWayOptions } from "../kexec/whole-way.ts";
 import { action, type CommandContext, examples } from "./context.ts";
 import { addGoingOptions, describeLeaving, type GoingOptions } from "./kexec-exec.ts";
@@ -9,12 +12,15 @@ import { describeChoice, listKernels } from "./kexec-list.ts";
 import { describeKexecPlan } from "./kexec-plan.ts";
 import { describePreflight, describeQuieted } from "./kexec-preflight.ts";
 import { addRequestOptions, type RequestOptions, requestOf } from "./kexec-request.ts";
+import { printable } from "./printable.ts";
+import { parseMinutes } from "./seconds.ts";
 
 interface Options extends RequestOptions, GoingOptions {
   list?: boolean;
   dryRun?: boolean;
   quiesce?: boolean;
   yes?: boolean;
+  fallback?: number;
   ignore?: string[];
 }
 
@@ -33,6 +39,11 @@ export function registerKexecWholeWay(group: Command): void {
     .option("--dry-run", "show everything and do nothing; needs no root")
     .option("--yes", "do not ask")
     .option("--quiesce", "first do what can be done about preflight's findings")
+    .option(
+      "--fallback <minutes>",
+      "come back with this kernel unless rekernel kexec confirm is run so many minutes after the boot",
+      parseMinutes,
+    )
     .option("--ignore <check>", "go on though this check blocks; can be repeated", collect)
     .enablePositionalOptions()
     .action(
@@ -63,6 +74,7 @@ export function registerKexecWholeWay(group: Command): void {
     "sudo rekernel kexec",
     "rekernel kexec --dry-run",
     "sudo rekernel kexec --quiesce --yes",
+    "sudo rekernel kexec --fallback 5",
     "sudo rekernel kexec /boot/vmlinuz-6.12.117+deb12-amd64 \\\n" +
       "      --initrd /boot/initrd.img-6.12.117+deb12-amd64 --reuse-cmdline",
   );
@@ -84,10 +96,16 @@ async function goWholeWay(
     onProgress: context.onProgress,
     signal: context.signal,
   };
+  if (options.fallback !== undefined) how.fallback = { minutes: options.fallback, program: ownProgram() };
   const survey = await surveyKexec(request, how);
+  const { plan: planned, preflight, stoppedBy, ignored } = survey;
   const report: WholeWayReport = {
     choice,
-    ...survey,
+    plan: planned,
+    preflight,
+    stoppedBy,
+    ignored,
+    fallback: undefined,
     loaded: false,
     by: undefined,
     quieted: [],
@@ -96,6 +114,10 @@ async function goWholeWay(
   if (choice !== undefined) context.print(`${describeChoice(context, choice)}\n`);
   context.print(`${describeKexecPlan(context, survey.plan, false)}\n`);
   context.print(describePreflight(survey.preflight, context, { briefNotes: true }));
+  if (survey.trial !== undefined)
+    context.print(
+      `Back to ${printable(survey.trial.old)} ${options.fallback} minutes after the boot, unless rekernel kexec confirm is run.`,
+    );
   if (survey.ignored.length > 0) context.print(`Ignored: ${survey.ignored.join(", ")}.`);
   if (survey.stoppedBy.length > 0) {
     context.result(report);
@@ -111,12 +133,27 @@ async function goWholeWay(
     context.print("Nothing was done.");
     return exitCode.nothingToDo;
   }
-  await kexecWholeWay(request, survey, how, ({ plan, quieted, hooks }, by) => {
+  await kexecWholeWay(survey, how, ({ plan, quieted, hooks, fallback }, by) => {
     if (options.quiesce === true) context.print(describeQuieted(quieted, context));
+    if (fallback !== undefined) context.print(describeFallback(fallback));
     context.print(describeLeaving(context, { by }, options.now === true));
-    context.result({ ...report, plan, quieted, hooks, loaded: true, by });
+    context.result({ ...report, plan, quieted, hooks, fallback, loaded: true, by });
   });
   return exitCode.done;
+}
+
+function describeFallback({ files, bootEntry, notes }: ArmedFallback): string {
+  return [
+    "For the way back, until it is confirmed or over:",
+    ...files.map((file) => `  ${printable(file)}`),
+    ...(bootEntry === undefined ? [] : [`  the boot loader's next entry: ${printable(bootEntry)}`]),
+    ...notes.map(printable),
+  ].join("\n");
+}
+
+/** How this program is started again. */
+function ownProgram(): string[] {
+  return [isSea() ? process.execPath : join(import.meta.dirname, "..", "..", "bin", "rekernel")];
 }
 
 /** Asks where somebody can answer; a script that calls this wants it done. */

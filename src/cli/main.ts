@@ -8,7 +8,9 @@ import { registerExplain } from "./explain.ts";
 import { registerImageInfo } from "./image-info.ts";
 import { registerImageSymbols } from "./image-symbols.ts";
 import { kexecFront, registerKexecCompat } from "./kexec-compat.ts";
+import { registerKexecConfirm } from "./kexec-confirm.ts";
 import { registerKexecExec } from "./kexec-exec.ts";
+import { registerKexecFallbackWatch } from "./kexec-fallback-watch.ts";
 import { registerKexecList } from "./kexec-list.ts";
 import { registerKexecLoad } from "./kexec-load.ts";
 import { registerKexecPreflight } from "./kexec-preflight.ts";
@@ -61,6 +63,8 @@ const groups: readonly { name: string; summary: string; commands: readonly Regis
         registerKexecExec,
         registerKexecUnload,
         registerKexecStatus,
+        registerKexecConfirm,
+        registerKexecFallbackWatch,
         registerKexecCompat,
       ],
     },

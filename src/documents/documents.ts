@@ -6,7 +6,9 @@ import { explainDocument, explainListDocument } from "./explain.ts";
 import { imageInfoDocument, imageSymbolsDocument, moduleInfoDocument } from "./image.ts";
 import {
   kexecCompatDocument,
+  kexecConfirmDocument,
   kexecExecDocument,
+  kexecFallbackWatchDocument,
   kexecListDocument,
   kexecPlanDocument,
   kexecPreflightDocument,
@@ -44,6 +46,8 @@ export const documents: Readonly<Record<string, z.ZodType>> = {
   "rekernel kexec load": kexecPlanDocument,
   "rekernel kexec exec": kexecExecDocument,
   "rekernel kexec unload": kexecUnloadDocument,
+  "rekernel kexec confirm": kexecConfirmDocument,
+  "rekernel kexec fallback-watch": kexecFallbackWatchDocument,
   "rekernel kexec status": kexecStatusDocument,
   "rekernel kexec compat": kexecCompatDocument,
   "rekernel lab run": labRunDocument,

@@ -2,6 +2,8 @@ import { z } from "zod";
 import type { KernelChoice } from "../kexec/choice/boot-kernel.ts";
 import type { CompatResult } from "../kexec/compat/run.ts";
 import type { Leaving } from "../kexec/exec.ts";
+import type { ArmedFallback } from "../kexec/fallback/arm.ts";
+import type { Confirmed, WatchEnd } from "../kexec/fallback/trial.ts";
 import type { HookRun } from "../kexec/hooks.ts";
 import type { KexecPlan } from "../kexec/plan.ts";
 import type { KexecPreflight } from "../kexec/preflight/preflight.ts";
@@ -152,6 +154,40 @@ export const kexecStatusDocument = documentOf<KexecStatus>()(
     loadLimitPanic: z.number().optional(),
     lockdown: z.enum(["none", "integrity", "confidentiality", "unknown"]),
     execThrough: z.enum(["systemd", "directly"]).describe("how `kexec exec` would jump"),
+    trial: z
+      .strictObject({
+        state: z
+          .enum(["armed", "trial", "returned"])
+          .describe(
+            "the jump is still to come; the kernel on trial runs; another kernel runs: the trial is over",
+          ),
+        next: z.string().optional().describe("release of the kernel on trial"),
+        old: z.string().describe("release of the kernel that comes back"),
+        minutes: z.number().describe("from the new kernel's boot until it must be confirmed"),
+        secondsLeft: z.number().optional().describe("until the old kernel comes back, while the trial runs"),
+      })
+      .optional()
+      .describe("`rekernel kexec --fallback`; missing without one"),
+  }),
+);
+
+/** `rekernel kexec confirm` */
+export const kexecConfirmDocument = documentOf<Confirmed>()(
+  z.strictObject({
+    running: z.string().describe("release of the kernel that stays"),
+    old: z.string().describe("release of the kernel that would have come back"),
+  }),
+);
+
+/** `rekernel kexec fallback-watch` */
+export const kexecFallbackWatchDocument = documentOf<WatchEnd>()(
+  z.strictObject({
+    outcome: z
+      .enum(["nothing", "confirmed", "returned", "returning"])
+      .describe(
+        "nothing is on trial; the kernel was confirmed; another kernel runs, and what was left of the trial is cleared; the machine goes down into the old kernel",
+      ),
+    old: z.string().optional().describe("release of the old kernel"),
   }),
 );
 
@@ -221,6 +257,7 @@ export interface WholeWayReport extends Pick<KexecSurvey, "stoppedBy" | "ignored
   by: Leaving["by"] | undefined;
   quieted: Quieted[];
   hooks: HookRun[];
+  fallback: ArmedFallback | undefined;
 }
 
 /** `rekernel kexec`; printed before anything is stopped. */
@@ -239,5 +276,20 @@ export const kexecWholeWayDocument = documentOf<WholeWayReport>()(
     by: leavingBy.optional().describe("how the machine goes down; missing where it does not"),
     quieted,
     hooks: z.array(hookRun).describe("the hooks that ran, which all succeeded"),
+    fallback: z
+      .strictObject({
+        minutes: z.number().describe("from the new kernel's boot until it must be confirmed"),
+        release: z.string().describe("of the kernel that comes back otherwise"),
+        files: z
+          .array(z.string())
+          .describe("made for this; gone once it is confirmed or the old kernel is back"),
+        bootEntry: z
+          .string()
+          .optional()
+          .describe("entry of the old kernel, which the boot loader starts after a reset"),
+        notes: z.array(z.string()).describe("what is missing, and what becomes of a hang"),
+      })
+      .optional()
+      .describe("the way back that was prepared (`--fallback`)"),
   }),
 );

@@ -9,10 +9,27 @@ import { syscall } from "./syscall.ts";
 const LINUX_REBOOT_MAGIC1 = 0xfee1dead;
 const LINUX_REBOOT_MAGIC2 = 672274793;
 const LINUX_REBOOT_CMD_KEXEC = 0x45584543;
+const LINUX_REBOOT_CMD_RESTART = 0x01234567;
 
 /** Writes out all file systems and waits until they are written. */
 export async function sync(): Promise<void> {
   await syscall("sync", syscallNumber.sync);
+}
+
+/**
+ * Reboots through the firmware, at once. Does not return when it works.
+ *
+ * @throws SyscallError
+ */
+export async function rebootMachine(): Promise<void> {
+  await syscall(
+    "reboot",
+    syscallNumber.reboot,
+    LINUX_REBOOT_MAGIC1,
+    LINUX_REBOOT_MAGIC2,
+    LINUX_REBOOT_CMD_RESTART,
+    0,
+  );
 }
 
 /**

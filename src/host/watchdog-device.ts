@@ -43,6 +43,11 @@ export class OpenWatchdog {
     }
   }
 
+  /** Another time; the old one stays where the driver does not take it. */
+  async setTimeout(seconds: number): Promise<void> {
+    await setTimeoutOf(this.#file, seconds);
+  }
+
   async feed(): Promise<void> {
     await this.#file.write("f");
   }

@@ -11,8 +11,8 @@ export interface CommandLineChoice {
   append?: string | undefined;
 }
 
-/** Words that a boot loader adds about its own work: untrue for the next kernel. */
-const loaderWord = /^(BOOT_IMAGE|initrd)=/;
+/** Words that a boot loader adds about its own work, and the mark of a kernel on trial: untrue for the next kernel. */
+const loaderWord = /^(BOOT_IMAGE|initrd|rekernel\.trial)=/;
 
 /**
  * Splits a command line at white space as the kernel's parser does: double quotes hold white space together
@@ -22,7 +22,7 @@ export function splitCommandLine(line: string): string[] {
   return line.match(/(?:[^\s"]|"[^"]*"?)+/g) ?? [];
 }
 
-/** The running kernel's line without what its boot loader added (`BOOT_IMAGE=`, `initrd=`). */
+/** The running kernel's line without what its boot loader added (`BOOT_IMAGE=`, `initrd=`) or a trial. */
 export function reusableCommandLine(running: string): string {
   return splitCommandLine(running)
     .filter((word) => !loaderWord.test(word))

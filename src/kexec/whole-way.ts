@@ -2,18 +2,28 @@
 import { RekernelError } from "../core/errors.ts";
 import { runStep } from "../core/progress.ts";
 import { type ExecOptions, execKexec } from "./exec.ts";
+import {
+  type ArmedFallback,
+  armFallback,
+  type FallbackOptions,
+  newTrial,
+  requireWayBack,
+} from "./fallback/arm.ts";
+import { trialWords } from "./fallback/record.ts";
 import { type HookOptions, type HookRun, runHooks } from "./hooks.ts";
 import { loadKexec, unloadKexec } from "./load.ts";
 import type { KexecPlan, KexecRequest } from "./plan.ts";
 import type { Finding } from "./preflight/finding.ts";
 import { checkNames, type KexecPreflight, preflightKexec } from "./preflight/preflight.ts";
-import { type Quieted, quiesceMachine } from "./quiesce/quiesce.ts";
+import { type Quieted, quiesceMachine, releaseWatchdogs } from "./quiesce/quiesce.ts";
 
 export interface SurveyOptions extends HookOptions {
   /** Names of checks whose findings do not stop it. */
   ignore?: readonly string[] | undefined;
   /** Findings with remedies will be seen to, so they do not stop it yet. */
   quiesce?: boolean | undefined;
+  /** Put the next kernel on trial. */
+  fallback?: FallbackOptions | undefined;
 }
 
 /** What the whole way would do, before anything is done. */
@@ -24,20 +34,33 @@ export interface KexecSurvey {
   stoppedBy: string[];
   /** Names of the checks that would, but are to be ignored. */
   ignored: string[];
+  /** What was asked for, with the mark of a trial. */
+  request: KexecRequest;
+  /** The mark of the trial, and the release that comes back when it fails. */
+  trial: { id: string; old: string } | undefined;
 }
 
 /**
  * Plans and looks; changes nothing, needs no root.
  *
- * @throws RekernelError RK-USAGE (2) for a check that does not exist; and as planKexec
+ * @throws RekernelError RK-USAGE (2) for a check that does not exist; RK-KEXEC-FALLBACK (4) where there is no way
+ *   back; and as planKexec
  */
-export async function surveyKexec(request: KexecRequest, options: SurveyOptions = {}): Promise<KexecSurvey> {
+export async function surveyKexec(asked: KexecRequest, options: SurveyOptions = {}): Promise<KexecSurvey> {
   requireKnownChecks(options.ignore ?? []);
-  const plan = await loadKexec(request, { ...options, dryRun: true });
+  const dry = { ...options, dryRun: true };
+  let [request, plan] = [asked, await loadKexec(asked, dry)];
+  let trial: KexecSurvey["trial"];
+  if (options.fallback !== undefined) {
+    trial = { id: newTrial(), old: await requireWayBack(options.fallback) };
+    const words = [asked.append ?? "", trialWords(trial.id, plan.commandLine)];
+    request = { ...asked, append: words.join(" ").trim() };
+    plan = await loadKexec(request, dry);
+  }
   const preflight = await runStep(options, "preflight", "Look at what a kexec would cost", () =>
     preflightKexec(),
   );
-  return { plan, preflight, ...whatStops(preflight.findings, options) };
+  return { request, plan, preflight, trial, ...whatStops(preflight.findings, options) };
 }
 
 /** Which blocking findings stop it, and which are to be ignored. */
@@ -62,6 +85,7 @@ export interface WholeWay {
   /** What `--quiesce` did; empty without it. */
   quieted: Quieted[];
   hooks: HookRun[];
+  fallback: ArmedFallback | undefined;
 }
 
 /**
@@ -72,39 +96,51 @@ export interface WholeWay {
  * @throws RekernelError RK-KEXEC-BLOCKED (4) where something blocks; and as loadKexec and execKexec
  */
 export async function kexecWholeWay(
-  request: KexecRequest,
   survey: KexecSurvey,
   options: WholeWayOptions,
   onLeaving: (done: WholeWay, by: "init" | "here") => Promise<void> | void,
 ): Promise<void> {
   if (survey.stoppedBy.length > 0) throw blocked(survey.stoppedBy);
-  const quieted: Quieted[] = [];
-  if (options.quiesce === true) {
-    quieted.push(...(await quiesceMachine(survey.preflight.findings, options)));
-    const { findings } = await preflightKexec();
-    const { stoppedBy } = whatStops(findings, { ...options, quiesce: false });
-    if (stoppedBy.length > 0) throw blocked(stoppedBy, quieted);
-  }
-  const next = {
-    release: survey.plan.release,
-    image: survey.plan.image,
-    commandLine: survey.plan.commandLine,
-  };
-  const hooks = await runHooks("pre-load", next, options);
-  const plan = await loadKexec(request, options);
+  const quieted = options.quiesce === true ? await quiesceFor(survey, options) : [];
+  const { release, image, commandLine } = survey.plan;
+  const next = { release, image, commandLine };
+  let fallback: Awaited<ReturnType<typeof armFallback>> | undefined;
   try {
-    await execKexec({
-      ...options,
-      next,
-      onLeaving: async ({ by, hooks: late }) => {
-        await onLeaving({ plan, quieted, hooks: [...hooks, ...late] }, by);
-      },
-    });
+    const hooks = await runHooks("pre-load", next, options);
+    const plan = await loadKexec(survey.request, options);
+    try {
+      if (survey.trial !== undefined && options.fallback !== undefined)
+        fallback = await armFallback(survey.trial.id, next, options.fallback, options);
+      await execKexec({
+        ...options,
+        next,
+        onLeaving: async ({ by, hooks: late }) => {
+          await onLeaving({ plan, quieted, hooks: [...hooks, ...late], fallback: fallback?.shown }, by);
+        },
+      });
+    } catch (error) {
+      await fallback?.disarm();
+      // Or the next reboot would start it: systemd's takes a loaded kernel.
+      await unloadKexec().catch(() => {});
+      throw error;
+    }
   } catch (error) {
-    // Or the next reboot would start it: systemd's takes a loaded kernel.
-    await unloadKexec().catch(() => {});
+    await releaseWatchdogs(quieted);
     throw error;
   }
+}
+
+async function quiesceFor(survey: KexecSurvey, options: WholeWayOptions): Promise<Quieted[]> {
+  // The fallback arms a watchdog of its own, which outlasts this process in the right hands.
+  const found = survey.preflight.findings.filter(
+    ({ remedies }) => survey.trial === undefined || remedies?.[0]?.action !== "arm-watchdog",
+  );
+  const quieted = await quiesceMachine(found, options);
+  const { findings } = await preflightKexec();
+  const { stoppedBy } = whatStops(findings, { ...options, quiesce: false });
+  if (stoppedBy.length === 0) return quieted;
+  await releaseWatchdogs(quieted);
+  throw blocked(stoppedBy, quieted);
 }
 
 function blocked(checks: readonly string[], quieted: readonly Quieted[] = []): RekernelError {

@@ -75,7 +75,9 @@ const tries: Readonly<Record<Remedy["action"], Try>> = {
     return {
       done: active,
       before: "not armed",
-      after: active ? `armed: ${untilText}` : "its driver does not keep it armed when it is let go",
+      after: active
+        ? `armed: ${untilText} (echo V >/dev/${name} stops it)`
+        : "its driver does not keep it armed when it is let go",
     };
   },
   "write-out": async (_target, host) => {
@@ -112,6 +114,16 @@ export async function quiesceMachine(
     }
     return results;
   });
+}
+
+/** Stops the watchdogs that were armed, where the jump does not come: nothing would feed them. */
+export async function releaseWatchdogs(quieted: readonly Quieted[]): Promise<void> {
+  for (const { action, target, done } of quieted)
+    if (action === "arm-watchdog" && done)
+      await OpenWatchdog.open(target, watchdogSeconds).then(
+        (watchdog) => watchdog.stop(),
+        () => {},
+      );
 }
 
 async function tryRemedy(
