@@ -27,7 +27,7 @@ export async function loadKexec(request: KexecRequest, options: LoadKexecOptions
   const prepared = await runStep(options, "plan", "Check the kernel image", async () =>
     prepareKexec(request, (await runningKernel()).commandLine),
   );
-  const { plan, forbidden } = prepared;
+  const { plan } = prepared;
   if (options.dryRun === true) return plan;
   if (request.memoryMap !== undefined)
     throw new RekernelError(
@@ -40,10 +40,6 @@ export async function loadKexec(request: KexecRequest, options: LoadKexecOptions
     );
   await requireCapability("CAP_SYS_BOOT", "Loading a kernel");
   await requireKexec();
-  if (forbidden !== undefined)
-    throw new RekernelError("refused", "RK-KEXEC-METHOD", `Cannot load ${plan.image}: ${forbidden}`, {
-      hint: `Why ${plan.method}: ${plan.methodReason} ${plan.kind === "bzimage" ? "Try --syscall auto." : "Use a bzImage (vmlinuz)."}`,
-    });
   await runStep(options, "load", `Load ${plan.release ?? plan.image}`, () => handOver(prepared));
   return plan;
 }

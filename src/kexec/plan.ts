@@ -18,12 +18,13 @@ import { prepareInitrd } from "./initrd-files.ts";
 import { layOutSegments } from "./lay-out.ts";
 import { type ImageKind, imageKind } from "./loaders/kind.ts";
 import type { KexecMemory } from "./memory.ts";
-import { chooseMethod, type KexecMethod, readMethodFacts } from "./method.ts";
+import { chooseMethod, type KexecMethod } from "./method.ts";
 import { type ModuleRequest, readModules } from "./modules.ts";
 import { missingModules } from "./next-modules.ts";
 import type { DigestKind } from "./purgatory/request.ts";
 import type { SegmentLayout } from "./segments/segment.ts";
 import { assessImage, type ImageAssessment } from "./signature/assess.ts";
+import { readSignatureFacts } from "./signature/facts.ts";
 import type { KexecPrediction } from "./signature/predict.ts";
 import type { SignatureVerdict } from "./signature/verify.ts";
 
@@ -111,8 +112,6 @@ export type KexecHandover =
 export interface PreparedKexec {
   plan: KexecPlan;
   handover: KexecHandover;
-  /** Why the running kernel will refuse this, in a full sentence. */
-  forbidden: string | undefined;
 }
 
 /**
@@ -146,7 +145,8 @@ export async function prepareKexec(
   const kind = imageKind(kernel, kernelFrom);
   const modules = await readModules(request.modules, kind, kernelFrom);
   const header = kind === "bzimage" ? readBzImage(kernel, kernelFrom).header : undefined;
-  const { method, reason, forbidden } = chooseMethod(
+  const facts = await readSignatureFacts(host);
+  const { method, reason } = chooseMethod(
     {
       wish: request.syscall ?? "auto",
       name: kernelFrom,
@@ -156,7 +156,7 @@ export async function prepareKexec(
       givenMap: memoryMap !== undefined,
       modules: modules.length > 0,
     },
-    await readMethodFacts(host),
+    facts.rules,
   );
   const byKernel = method === "kexec_file_load";
 
@@ -189,7 +189,7 @@ export async function prepareKexec(
   const release = header && releaseOf(header.kernelVersion);
   const unequipped = release === undefined ? undefined : await missingModules(release);
   const assessment: Partial<ImageAssessment> =
-    memoryMap === undefined ? await assessImage(kernel, kernelFrom, method, host) : {};
+    memoryMap === undefined ? assessImage(kernel, kernelFrom, method, facts) : {};
   const plan: KexecPlan = {
     image,
     kind,
@@ -209,7 +209,6 @@ export async function prepareKexec(
     signature: assessment.signature,
     layout: laidOut && plannedLayout(laidOut.layout, laidOut.memory),
     notes: [
-      ...(forbidden === undefined || memoryMap !== undefined ? [] : [forbidden]),
       ...(profile ? leftBehind(profile, method) : []),
       ...(laidOut?.layout.notes ?? []),
       ...(unequipped === undefined || memoryMap !== undefined ? [] : [unequipped]),
@@ -219,7 +218,7 @@ export async function prepareKexec(
   const handover: KexecHandover = laidOut
     ? { by: "kexec_load", layout: laidOut.layout }
     : { by: "kexec_file_load", kernel: kernel === file ? image : [kernel], initrd: initrd.file };
-  return { plan, handover, forbidden };
+  return { plan, handover };
 }
 
 function kernelOrigin({ uki, packedWith }: UnwrappedKernel, image: string): string {

@@ -1,7 +1,6 @@
 /** What the running kernel will say about an image, with all that was found on the way. */
-import { type HostPaths, thisHost } from "../../host/paths.ts";
 import type { KexecMethod } from "../method.ts";
-import { readSignatureFacts, type SignatureFacts } from "./facts.ts";
+import type { SignatureFacts } from "./facts.ts";
 import { imageSignatures } from "./inspect.ts";
 import { type KexecPrediction, predictKexec } from "./predict.ts";
 import { type SignatureVerdict, verifyImage } from "./verify.ts";
@@ -18,13 +17,12 @@ export interface ImageAssessment {
  * @param image the kernel as the system call gets it, out of whatever it was packed in
  * @param name of it, for people
  */
-export async function assessImage(
+export function assessImage(
   image: Uint8Array,
   name: string,
   method: KexecMethod,
-  host: HostPaths = thisHost,
-): Promise<ImageAssessment> {
-  const facts = await readSignatureFacts(host);
+  facts: SignatureFacts,
+): ImageAssessment {
   if (method === "kexec_load")
     return { prediction: predictKexec(method, undefined, facts.rules), signature: undefined, notes: [] };
   const signature = verifyImage(image, name, facts.keys);

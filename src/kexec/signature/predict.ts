@@ -27,7 +27,7 @@ export function predictKexec(
   verdict: SignatureVerdict | undefined,
   rules: SignatureRules,
 ): KexecPrediction {
-  return permission(method, rules) ?? (verdict === undefined ? segments(rules) : file(verdict, rules));
+  return permission(method, rules) ?? (verdict === undefined ? predictSegments(rules) : file(verdict, rules));
 }
 
 /** Source: kernel/kexec_core.c kexec_load_permitted. */
@@ -49,8 +49,8 @@ function permission(method: KexecMethod, rules: SignatureRules): KexecPrediction
   return undefined;
 }
 
-/** Source: kernel/kexec.c kexec_load_check: IMA is asked first, then lockdown. */
-function segments(rules: SignatureRules): KexecPrediction {
+/** What is asked of kexec_load besides. Source: kernel/kexec.c kexec_load_check: IMA first, then lockdown. */
+export function predictSegments(rules: SignatureRules): KexecPrediction {
   if (rules.imaWantsFiles === true)
     return refused(
       "EACCES",
