@@ -51,7 +51,10 @@ export function chooseMethod(needs: MethodNeeds, rules: SignatureRules): ChosenM
       method: "kexec_file_load",
       reason: "The running kernel wants signed kernels only, and kexec_load verifies nothing.",
     };
-  return { method: "kexec_file_load", reason: "The running kernel can verify and place this image itself." };
+  return {
+    method: "kexec_file_load",
+    reason: "It needs nothing that only kexec_load does, so the running kernel verifies and places it.",
+  };
 }
 
 /** What kexec_file_load cannot do for a request: why kexec_load it is, and the refusal where that was not wanted. */
