@@ -79,6 +79,13 @@ int other(int x) { return helper(x) - 1; }
     expect(difference.problems.map(({ code }) => code)).toEqual(["RK-INIT-CHANGE"]);
   });
 
+  it("refuses new __init code, which nothing would run", () => {
+    const source = `${base}int __init setup(void) { return limit + 1; }\n`;
+    const difference = compare(source, `${source}int __init later(void) { return limit + 2; }\n`);
+    expect(difference.verdict).toBe("refused");
+    expect(difference.problems).toMatchObject([{ code: "RK-INIT-CHANGE", subject: "later" }]);
+  });
+
   it("takes readers of changed read-only data along", () => {
     const source = `static const int table[4] = {1, 2, 3, 4};\nint look(int i) { return table[i & 3]; }\nint size(void) { return 4; }\n`;
     const difference = compare(source, source.replace("3, 4}", "3, 5}"));

@@ -49,6 +49,8 @@ export function differenceOf(original: UnitObject, patched: UnitObject, names?: 
     const before = correlation.originalOf.get(piece);
     if (!before) {
       if (piece.role === "code") newFunctions.push(piece);
+      // A name with a dot is the compiler's: a part or a copy of what has another one.
+      else if (piece.named && !piece.name.includes(".")) problems.push(newInit(piece));
       continue;
     }
     const reason = (piece.role === "initCode" ? atStart : comparison).functionDifference(before, piece);
@@ -145,6 +147,16 @@ function leadsToFreed(holder: Piece, code: Piece): Problem {
     message: `${holder.name} leads to ${code.name}, which was in ${code.section.name} and no longer is: the running kernel's ${holder.name} holds the address of code that is gone.`,
     hint: `Set the pointer in ${holder.name} from a callback, to a function with a name of its own.`,
     section: holder.section.name,
+  };
+}
+
+function newInit(piece: Piece): Problem {
+  return {
+    code: "RK-INIT-CHANGE",
+    message: `${piece.name} is new, and lies in ${piece.section.name}: what calls it has run already, or runs only when the module is removed.`,
+    hint: "Leave new __init and __exit code out of the live patch, or do its work in a callback.",
+    subject: piece.name,
+    section: piece.section.name,
   };
 }
 
