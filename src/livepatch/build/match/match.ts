@@ -64,11 +64,13 @@ export interface UnitMatch {
 interface Found {
   pieces: Map<Piece, bigint>;
   symbols: Map<string, FieldTarget>;
+  /** What functions that are identical have told. */
+  known: ReadonlyMap<string, FieldTarget>;
 }
 
 export function matchUnit(original: UnitObject, target: TargetCode): UnitMatch {
   const functions = new Map<Piece, FunctionMatch>();
-  const all: Found = { pieces: new Map(), symbols: new Map() };
+  const all = { pieces: new Map<Piece, bigint>(), symbols: new Map<string, FieldTarget>() };
   const undecided: { piece: Piece; candidates: { symbol: TargetSymbol; found: Found }[] }[] = [];
   const anchors: bigint[] = [];
 
@@ -89,7 +91,7 @@ export function matchUnit(original: UnitObject, target: TargetCode): UnitMatch {
     let reason = "";
     const identical: { symbol: TargetSymbol; found: Found }[] = [];
     for (const symbol of candidates) {
-      const found: Found = { pieces: new Map(), symbols: new Map() };
+      const found: Found = { pieces: new Map(), symbols: new Map(), known: all.symbols };
       const difference = compareFunction(piece, symbol.location, target, found);
       if (difference === undefined) identical.push({ symbol, found });
       else reason = difference;
@@ -214,7 +216,8 @@ function compareTarget(
     const same =
       "symbol" in actual
         ? actual.symbol === symbol
-        : target.symbolsNamed(symbol).some((known) => known.location === actual.location);
+        : target.symbolsNamed(symbol).some((known) => known.location === actual.location) ||
+          isNameless(symbol, actual.location, target, found);
     if (!same) return `it refers to ${nameOf(actual, target)} where the object refers to ${symbol}`;
     found.symbols.set(symbol, actual);
     return undefined;
@@ -253,6 +256,21 @@ function compareTarget(
   found.pieces.set(piece, actual.location);
   return undefined;
 }
+
+/**
+ * The tables that kallsyms itself is made of have no entry in it (is_ignored_symbol() in scripts/kallsyms.c): one of
+ * them is where all functions of the unit say that it is, and where nothing else is.
+ */
+function isNameless(symbol: string, location: bigint, target: TargetCode, found: Found): boolean {
+  if (!kallsymsTables.test(symbol) || target.symbolsNamed(symbol).length > 0) return false;
+  for (const [name, place] of [...found.known, ...found.symbols])
+    if (kallsymsTables.test(name) && "location" in place)
+      if ((name === symbol) !== (place.location === location)) return false;
+  return target.symbolsAt(location).length === 0;
+}
+
+const kallsymsTables =
+  /^kallsyms_(addresses|offsets|relative_base|num_syms|names|markers|token_table|token_index|seqs_of_names)$/;
 
 function nameOf(place: FieldTarget, target: TargetCode): string {
   if ("symbol" in place) return place.symbol;
