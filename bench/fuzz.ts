@@ -1,6 +1,7 @@
 /** Mutated real objects through reader and difference: every one has to end in a verdict or a clear error. */
 import { RekernelError } from "../src/core/errors.ts";
 import { diffObjects } from "../src/livepatch/build/object-diff.ts";
+import { randomNumbers } from "./random.ts";
 
 export interface FuzzResult {
   runs: number;
@@ -50,15 +51,4 @@ function mutate(original: Uint8Array, random: () => number): Uint8Array {
     bytes[at] = below(2) === 0 ? values[below(values.length)]! : below(256);
   }
   return bytes;
-}
-
-/** mulberry32: small, and the same on every machine. */
-function randomNumbers(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

@@ -32,9 +32,9 @@ export function describeKexecPlan(context: CommandContext, plan: KexecPlan, load
       index === 0 ? "initrd" : "",
       `${printable(from)} (${mebibytes(bytes)})`,
     ]),
-    ...plan.modules.map(({ path, bytes }, index): [string, string] => [
+    ...plan.modules.map(({ path, commandLine, bytes }, index): [string, string] => [
       index === 0 ? "module" : "",
-      `${printable(path)} (${mebibytes(bytes)})`,
+      `${printable(path)} (${mebibytes(bytes)})${commandLine === "" ? "" : `: ${printable(commandLine)}`}`,
     ]),
     ["command line", commandLine],
     ["system call", `${plan.method}: ${printable(plan.methodReason)}`],

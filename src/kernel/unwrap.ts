@@ -35,6 +35,10 @@ export function unwrapKernel(bytes: Uint8Array, name: string, profile?: string):
   return { kernel, packedWith, uki, profile: chosen };
 }
 
+/** Kernels pack to a fifth or so: what would unpack to more is no kernel, and must not fill the memory. */
+const mostUnpacked = { times: 40, bytes: 64 << 20 };
+
 function unpack(bytes: Uint8Array, name: string): Uint8Array {
-  return isBzImage(bytes) ? bytes : decompress(bytes, { name });
+  const limitBytes = Math.max(mostUnpacked.bytes, mostUnpacked.times * bytes.length);
+  return isBzImage(bytes) ? bytes : decompress(bytes, { name, limitBytes });
 }

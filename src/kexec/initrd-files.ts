@@ -1,6 +1,7 @@
 /** Collecting what an initrd is made of: out of the image, from files, from a folder. */
-import { stat } from "node:fs/promises";
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { hasErrno, RekernelError } from "../core/errors.ts";
+import { initramfsDefect } from "../formats/initramfs.ts";
 import { type UkiProfile, ukiSection } from "../formats/uki.ts";
 import type { KexecFile } from "../host/kexec.ts";
 import { readInputFile } from "../kernel/input-file.ts";
@@ -19,6 +20,8 @@ export interface PreparedInitrd {
   file: KexecFile | undefined;
   parts: { from: string; bytes: number }[];
   bytes: number;
+  /** What is wrong with them, in full sentences: the kernel finds out after the jump. */
+  notes: readonly string[];
 }
 
 /**
@@ -39,8 +42,8 @@ export async function prepareInitrd(
   }
   const [only] = initrds;
   if (byKernel && parts.length === 0 && overlay === undefined && initrds.length === 1 && only !== undefined) {
-    const bytes = await initrdSize(only);
-    return { file: only, parts: [{ from: only, bytes }], bytes };
+    const { bytes, defect } = await lookAt(only);
+    return { file: only, parts: [{ from: only, bytes }], bytes, notes: noteOn(only, defect) };
   }
   for (const path of initrds) parts.push({ from: path, data: await readInputFile(path, "initrd") });
   if (overlay !== undefined) parts.push({ from: `overlay ${overlay}`, data: await overlayArchive(overlay) });
@@ -49,20 +52,45 @@ export async function prepareInitrd(
     file: parts.length === 0 ? undefined : chunks,
     parts: parts.map(({ from, data }) => ({ from, bytes: data.length })),
     bytes: chunks.reduce((sum, chunk) => sum + chunk.length, 0),
+    notes: parts.flatMap(({ from, data }) =>
+      noteOn(
+        from,
+        initramfsDefect(data.length, (at, size) => data.subarray(at, at + size)),
+      ),
+    ),
   };
 }
 
-/** Only its size matters here: the kernel reads it, and nobody checks what is in it. */
-async function initrdSize(path: string): Promise<number> {
-  const found = await stat(path).catch((cause: unknown) => {
-    throw hasErrno(cause)
-      ? new RekernelError("failed", "RK-FILE", `Cannot read the initrd ${path}: ${cause.message}.`, {
-          hint: "Check the path.",
-          cause,
-        })
-      : cause;
-  });
-  if (!found.isFile()) throw new RekernelError("failed", "RK-FILE", `The initrd ${path} is not a file.`);
-  if (found.size === 0) throw new RekernelError("failed", "RK-FILE", `The initrd ${path} is empty.`);
-  return found.size;
+function noteOn(name: string, defect: string | undefined): string[] {
+  return defect === undefined ? [] : [`The initrd ${name} ${defect}.`];
+}
+
+/** The kernel reads it by itself: here only its outside is looked at. */
+async function lookAt(path: string): Promise<{ bytes: number; defect: string | undefined }> {
+  const fail = (reason: string, cause?: unknown) =>
+    new RekernelError("failed", "RK-FILE", `Cannot read the initrd ${path}: ${reason}.`, {
+      hint: "Check the path.",
+      cause,
+    });
+  let file: number;
+  try {
+    // Opening a FIFO would wait for a writer.
+    file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (error) {
+    throw hasErrno(error) ? fail(error.message, error) : error;
+  }
+  try {
+    const found = fstatSync(file);
+    if (!found.isFile()) throw fail("it is not a file");
+    if (found.size === 0) throw fail("it is empty");
+    const defect = initramfsDefect(found.size, (at, size) => {
+      const bytes = Buffer.alloc(size);
+      return bytes.subarray(0, readSync(file, bytes, 0, size, at));
+    });
+    return { bytes: found.size, defect };
+  } catch (error) {
+    throw hasErrno(error) && !(error instanceof RekernelError) ? fail(error.message, error) : error;
+  } finally {
+    closeSync(file);
+  }
 }

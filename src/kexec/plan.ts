@@ -210,6 +210,7 @@ export async function prepareKexec(
     layout: laidOut && plannedLayout(laidOut.layout, laidOut.memory),
     notes: [
       ...(profile ? leftBehind(profile, method) : []),
+      ...initrd.notes,
       ...(laidOut?.layout.notes ?? []),
       ...(unequipped === undefined || memoryMap !== undefined ? [] : [unequipped]),
       ...(assessment.notes ?? []),

@@ -42,8 +42,9 @@ export function sampleImages(): SampleImage[] {
     plain("bzimage", bzImage),
     plain(
       "bzimage-32",
-      buildBzImage(vmlinux, (header) => header.writeUInt16LE(0, 0x236)),
+      bzImageAround(vmlinux, (header) => header.writeUInt16LE(0, 0x236)),
     ),
+    plain("bzimage-kaslr", bzImageAround(relocatable)),
     plain("vmlinux", vmlinux),
     plain("vmlinux-relocatable", relocatable),
     plain("uki", uki),
