@@ -3,6 +3,7 @@
 /** Each measures when it is imported, and reads `--json` from the command line. */
 const benches: Readonly<Record<string, () => Promise<unknown>>> = {
   builds: () => import("./builds.ts"),
+  "kexec-fuzz": () => import("./kexec-fuzz.ts"),
 };
 
 const name = process.argv.slice(2).find((word) => !word.startsWith("-")) ?? "builds";

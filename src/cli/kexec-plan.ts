@@ -27,7 +27,7 @@ export function describeKexecPlan(context: CommandContext, plan: KexecPlan, load
   const rows: [string, string][] = [
     ["kernel", `${printable(plan.kernelFrom)} (${mebibytes(plan.kernelBytes)})`],
     ...(plan.profile === undefined ? [] : [["profile", printable(plan.profile)] as [string, string]]),
-    ...(plan.initrds.length === 0 ? [["initrd", "none"] as [string, string]] : []),
+    ...(plan.initrds.length + plan.modules.length === 0 ? [["initrd", "none"] as [string, string]] : []),
     ...plan.initrds.map(({ from, bytes }, index): [string, string] => [
       index === 0 ? "initrd" : "",
       `${printable(from)} (${mebibytes(bytes)})`,

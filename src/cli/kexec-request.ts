@@ -18,7 +18,7 @@ export interface RequestOptions {
   memoryMap?: string;
   digest?: DigestKind;
   serial?: number;
-  module?: { path: string; commandLine: string }[];
+  module?: string[];
 }
 
 /** Declares them, and the image as the command's argument. */
@@ -29,7 +29,7 @@ export function addRequestOptions(command: Command): Command {
     .option(
       "--module <file and words>",
       "a file for a multiboot kernel, with its own command line; several in their order",
-      moduleInOrder,
+      inOrder,
     )
     .option("--overlay <folder>", "lay the files of a folder over the initrd")
     .option("--profile <name>", "profile of a unified kernel image: its number or ID (default: the first)")
@@ -65,7 +65,9 @@ export async function requestOf(
   image: string | undefined,
 ): Promise<{ request: KexecRequest; choice: KernelChoice | undefined }> {
   const { profile, initrd: initrds, overlay, commandLine, append, reuseCmdline: reuse, root } = options;
-  const { module: modules, syscall, entry32bit: entry32Bit, memoryMap, digest, serial: serialPort } = options;
+  const { syscall, entry32bit: entry32Bit, memoryMap, digest, serial: serialPort } = options;
+  const { moduleRequest } = await import("../kexec/modules.ts");
+  const modules = options.module?.map(moduleRequest);
   const wishes = {
     profile,
     initrds,
@@ -94,16 +96,6 @@ export async function requestOf(
   const { requestOfChoice } = await import("../kexec/choice/request.ts");
   const choice = await chooseKernel({ root });
   return { request: requestOfChoice(choice, wishes), choice };
-}
-
-/** The file's name ends at the first space, as with kexec-tools. */
-function moduleInOrder(
-  text: string,
-  before: NonNullable<RequestOptions["module"]> | undefined,
-): NonNullable<RequestOptions["module"]> {
-  const [, path, commandLine] = /^\s*(\S+)\s*(.*?)\s*$/s.exec(text) ?? [];
-  if (path === undefined || commandLine === undefined) throw new InvalidArgumentError("It names no file.");
-  return [...(before ?? []), { path, commandLine }];
 }
 
 function inOrder(file: string, before: string[] | undefined): string[] {

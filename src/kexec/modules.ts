@@ -8,7 +8,19 @@ import type { LoaderInput } from "./loaders/loader.ts";
 
 export interface ModuleRequest {
   path: string;
+  /** Without the name, which comes first in what the kernel is told. */
   commandLine: string;
+}
+
+/**
+ * Reads `FILE words for it`: as with kexec-tools the file's name ends at the first space.
+ *
+ * @throws RekernelError RK-USAGE (2)
+ */
+export function moduleRequest(text: string): ModuleRequest {
+  const [, path, commandLine = ""] = /^\s*(\S+)\s*(.*?)\s*$/s.exec(text) ?? [];
+  if (path === undefined) throw new RekernelError("usage", "RK-USAGE", "A module has no file (--module).");
+  return { path, commandLine };
 }
 
 /** As much as a kernel may unpack to; a larger one stays as it is. */

@@ -12,6 +12,7 @@ import { runningKernel } from "../../host/running-kernel.ts";
 import { SyscallError } from "../../host/syscall.ts";
 import { dropLoaded, loadKexec, requireKexec } from "../load.ts";
 import { type ImageKind, kindNames } from "../loaders/kind.ts";
+import { moduleRequest } from "../modules.ts";
 import { type KexecPlan, type KexecRequest, planKexec } from "../plan.ts";
 import { type CompatCommand, type CompatLoad, type CompatWork, compatExit } from "./command.ts";
 import type { ImageType } from "./options.ts";
@@ -137,8 +138,7 @@ async function load(wanted: CompatLoad, options: WorkOptions): Promise<KexecPlan
     ...(initrd === undefined ? {} : { initrds: [initrd] }),
     // Without --reuse-cmdline what is "appended" is the whole line.
     ...(wanted.reuseCommandLine ? { reuse: true, append } : { commandLine: append }),
-    // As kexec-tools has it, a module's command line begins with its name.
-    modules: wanted.modules.map((text) => ({ path: text.split(" ", 1)[0]!, commandLine: text })),
+    modules: wanted.modules.map(moduleRequest),
     syscall: call,
     entry32Bit: wanted.entry32,
     digest: wanted.noChecks ? "sum" : "sha256",

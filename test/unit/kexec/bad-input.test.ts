@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { fuzzPlanner } from "../../../bench/kexec-fuzz.ts";
+import { fuzzPlanner } from "../../../bench/planner-fuzz.ts";
 import { cpioArchive } from "../../../src/formats/cpio.ts";
 import { type KexecRequest, planKexec } from "../../../src/kexec/plan.ts";
 import { rekernel } from "../cli/run.ts";
