@@ -1,22 +1,10 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { rolldown } from "rolldown";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
 import { bootableKernel } from "../../src/kernel/target.ts";
 import { bootVm } from "../../src/lab/vm.ts";
+import { bundle } from "./bundle.ts";
 import { builtExecutable } from "./executable.ts";
 import { testKernels } from "./kernels.ts";
-
-/** The script with all that it imports in one file: a guest opens hundreds of them in half a minute. */
-async function bundle(script: string): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "rekernel-test-"));
-  onTestFinished(() => rm(folder, { recursive: true }));
-  await using bundler = await rolldown({ input: script, platform: "node", logLevel: "warn" });
-  const file = join(folder, "script.mjs");
-  await bundler.write({ file, format: "esm", codeSplitting: false });
-  return file;
-}
 
 test("what kexec_load loaded can be read back; if it is not what lies there after the jump, the machine is reset", async () => {
   const { previous, newest } = await testKernels();
@@ -29,8 +17,8 @@ test("what kexec_load loaded can be read back; if it is not what lies there afte
   const [image, initrd] = [`/lab/kernels/${newest}/vmlinuz`, `/lab/kernels/${newest}/initrd`];
 
   // A purgatory that expects an initrd in which one bit is different.
-  const { stdout, stderr } = await vm.run([process.execPath, script, image, initrd]);
-  expect(stdout, stderr).not.toBe("");
+  const { exitCode, stdout, stderr } = await vm.run([process.execPath, script, image, initrd]);
+  expect(exitCode, stderr).toBe(0);
   const { address, right, wrong } = JSON.parse(stdout);
   expect(right).toEqual({ state: "intact" });
   expect(wrong).toMatchObject({
