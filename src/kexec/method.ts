@@ -23,7 +23,17 @@ export interface MethodNeeds {
   /** The memory map is not this machine's. */
   givenMap: boolean;
   modules: boolean;
+  /** Of the next command line, with its NUL. */
+  commandLineBytes: number;
+  /** Entries in the firmware's memory map. */
+  memoryRanges: number;
 }
+
+/** MAX_ELFCOREHDR_STR_LEN: kept for a crash kernel's parameter, whatever is loaded (kexec-bzimage64.c). */
+const keptOfCommandLine = 30;
+
+/** E820_MAX_ENTRIES_ZEROPAGE: kexec_file_load passes on no more (kexec-bzimage64.c setup_e820_entries). */
+const rangesByFile = 128;
 
 export interface ChosenMethod {
   method: KexecMethod;
@@ -51,10 +61,19 @@ export function chooseMethod(needs: MethodNeeds, rules: SignatureRules): ChosenM
       method: "kexec_file_load",
       reason: "The running kernel wants signed kernels only, and kexec_load verifies nothing.",
     };
+  const lost = lostRanges(needs.memoryRanges);
+  if (lost !== undefined && rules.hasKexecLoad !== false) return { method: "kexec_load", reason: lost };
   return {
     method: "kexec_file_load",
     reason: "It needs nothing that only kexec_load does, so the running kernel verifies and places it.",
   };
+}
+
+/** What the next kernel does not hear of when kexec_file_load starts it; undefined where that is nothing. */
+export function lostRanges(memoryRanges: number): string | undefined {
+  return memoryRanges <= rangesByFile
+    ? undefined
+    : `The firmware's memory map has ${memoryRanges} ranges, of which kexec_file_load passes on the first ${rangesByFile}.`;
 }
 
 /** What kexec_file_load cannot do for a request: why kexec_load it is, and the refusal where that was not wanted. */
@@ -89,6 +108,16 @@ function whySegments(needs: MethodNeeds): { reason: string; refusal: RekernelErr
         `${name} cannot be started by kexec_file_load: it ${lack}.`,
         { hint: "Use --syscall kexec_load, or an x86-64 kernel of Linux 3.8 or later." },
       ),
+    };
+  }
+  if (header !== undefined && needs.commandLineBytes > header.cmdlineSize - keptOfCommandLine) {
+    const limit = header.cmdlineSize - keptOfCommandLine;
+    const reason = `The command line takes ${needs.commandLineBytes} bytes, but with this image kexec_file_load accepts ${limit} at most.`;
+    return {
+      reason,
+      refusal: new RekernelError("refused", "RK-COMMAND-LINE-TOO-LONG", reason, {
+        hint: `Use --syscall kexec_load, with which it may take ${header.cmdlineSize}.`,
+      }),
     };
   }
   if (needs.entry32Bit) return usage("kexec_file_load knows the 64-bit entry only.");

@@ -4,6 +4,7 @@ import { readBzImage } from "../formats/bzimage.ts";
 import type { AddressRange } from "../formats/memory-map.ts";
 import { type UkiProfile, ukiCommandLine, ukiSection } from "../formats/uki.ts";
 import type { KexecFile } from "../host/kexec.ts";
+import { readFirmwareMemmap } from "../host/memory-map.ts";
 import { type HostPaths, thisHost } from "../host/paths.ts";
 import { readInputFile } from "../kernel/input-file.ts";
 import { profileName } from "../kernel/uki-profile.ts";
@@ -18,7 +19,7 @@ import { prepareInitrd } from "./initrd-files.ts";
 import { layOutSegments } from "./lay-out.ts";
 import { type ImageKind, imageKind } from "./loaders/kind.ts";
 import type { KexecMemory } from "./memory.ts";
-import { chooseMethod, type KexecMethod } from "./method.ts";
+import { chooseMethod, type KexecMethod, lostRanges } from "./method.ts";
 import { type ModuleRequest, readModules } from "./modules.ts";
 import { missingModules } from "./next-modules.ts";
 import type { DigestKind } from "./purgatory/request.ts";
@@ -145,7 +146,11 @@ export async function prepareKexec(
   const kind = imageKind(kernel, kernelFrom);
   const modules = await readModules(request.modules, kind, kernelFrom);
   const header = kind === "bzimage" ? readBzImage(kernel, kernelFrom).header : undefined;
-  const facts = await readSignatureFacts(host);
+  const ofImage = profile && ukiCommandLine(profile);
+  const commandLine = nextCommandLine(request, runningCommandLine, ofImage);
+  checkCommandLine(commandLine, header?.cmdlineSize, image);
+  const [facts, firmwareMap] = await Promise.all([readSignatureFacts(host), readFirmwareMemmap(host)]);
+  const memoryRanges = firmwareMap?.length ?? 0;
   const { method, reason } = chooseMethod(
     {
       wish: request.syscall ?? "auto",
@@ -155,14 +160,12 @@ export async function prepareKexec(
       entry32Bit: request.entry32Bit === true,
       givenMap: memoryMap !== undefined,
       modules: modules.length > 0,
+      commandLineBytes: Buffer.byteLength(commandLine) + 1,
+      memoryRanges,
     },
     facts.rules,
   );
   const byKernel = method === "kexec_file_load";
-
-  const ofImage = profile && ukiCommandLine(profile);
-  const commandLine = nextCommandLine(request, runningCommandLine, ofImage);
-  checkCommandLine(commandLine, header?.cmdlineSize, image);
   const initrd = await prepareInitrd(request, profile, byKernel);
   const laidOut = byKernel
     ? undefined
@@ -190,6 +193,7 @@ export async function prepareKexec(
   const unequipped = release === undefined ? undefined : await missingModules(release);
   const assessment: Partial<ImageAssessment> =
     memoryMap === undefined ? assessImage(kernel, kernelFrom, method, facts) : {};
+  const lost = byKernel ? lostRanges(memoryRanges) : undefined;
   const plan: KexecPlan = {
     image,
     kind,
@@ -209,6 +213,7 @@ export async function prepareKexec(
     signature: assessment.signature,
     layout: laidOut && plannedLayout(laidOut.layout, laidOut.memory),
     notes: [
+      ...(lost === undefined ? [] : [lost]),
       ...(profile ? leftBehind(profile, method) : []),
       ...initrd.notes,
       ...(laidOut?.layout.notes ?? []),

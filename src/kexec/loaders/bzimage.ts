@@ -5,6 +5,7 @@
  * arch/x86/boot/compressed/head_64.S.
  */
 import { RekernelError } from "../../core/errors.ts";
+import { LOADED_HIGH } from "../../formats/boot-params/fields.ts";
 import { type BzImageHeader, badImage, protocolText, readBzImage } from "../../formats/bzimage.ts";
 import { LayoutBuilder } from "../segments/layout.ts";
 import { pageSize, type SegmentLayout } from "../segments/segment.ts";
@@ -28,6 +29,8 @@ export function loadBzImage(input: LoaderInput): SegmentLayout {
       `${kernelName} does not say where it can be loaded (boot protocol ${protocolText(header.protocol)}).`,
       { hint: "Use a kernel of Linux 2.6.31 or later." },
     );
+  if ((header.loadflags & LOADED_HIGH) === 0)
+    throw badImage(kernelName, "it is a zImage, which loads below 1 MiB");
   const has64 = header.protocol >= 0x020c && header.xloadflags.kernel64;
   const mode = has64 && !input.entry32Bit ? "linux-64" : "linux-32";
   const anywhere = mode === "linux-64" && header.xloadflags.canBeLoadedAbove4G;

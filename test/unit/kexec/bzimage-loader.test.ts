@@ -223,6 +223,7 @@ describe("a header that makes no sense", () => {
   test.each<[string, (header: Buffer) => void, string]>([
     ["too old", (header) => header.writeUInt16LE(0x0209, 0x206), "RK-IMAGE-TOO-OLD"],
     ["no alignment", (header) => header.writeUInt32LE(0, 0x230), "RK-BAD-IMAGE"],
+    ["a zImage", (header) => header.writeUInt8(0, 0x211), "RK-BAD-IMAGE"],
     ["an alignment of 3", (header) => header.writeUInt32LE(3, 0x230), "RK-BAD-IMAGE"],
     ["4 GiB to unpack itself", (header) => header.writeUInt32LE(0xffffffff, 0x260), "RK-KEXEC-NO-ROOM"],
     [

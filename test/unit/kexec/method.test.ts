@@ -14,6 +14,8 @@ const needs: MethodNeeds = {
   entry32Bit: false,
   givenMap: false,
   modules: false,
+  commandLineBytes: 100,
+  memoryRanges: 20,
 };
 const rules: SignatureRules = {
   state: {
@@ -59,7 +61,7 @@ test.each<[string, Partial<MethodNeeds>, Partial<SignatureRules>, string, RegExp
     {},
     { hasKexecFileLoad: false, hasKexecLoad: false },
     "kexec_file_load",
-    /itself/,
+    /verifies and places/,
   ],
   [
     "a vmlinux under lockdown",
@@ -68,6 +70,23 @@ test.each<[string, Partial<MethodNeeds>, Partial<SignatureRules>, string, RegExp
     "kexec_load",
     /vmlinux/,
   ],
+  [
+    "a command line that is a little too long",
+    { commandLineBytes: 2018 },
+    {},
+    "kexec_load",
+    /accepts 2017 at most/,
+  ],
+  ["one that just fits", { commandLineBytes: 2017 }, {}, "kexec_file_load", /verifies and places/],
+  ["129 ranges of memory", { memoryRanges: 129 }, {}, "kexec_load", /has 129 ranges, of which .* 128/],
+  [
+    "129 ranges under lockdown",
+    { memoryRanges: 129 },
+    { lockdown: "integrity" },
+    "kexec_file_load",
+    /locked down/,
+  ],
+  ["129 ranges, one call", { memoryRanges: 129 }, { hasKexecLoad: false }, "kexec_file_load", /verifies/],
   ["a wish under lockdown", { wish: "kexec_load" }, { lockdown: "integrity" }, "kexec_load", /asked for/],
   ["a wish for what is missing", { wish: "kexec_load" }, { hasKexecLoad: false }, "kexec_load", /asked/],
   ["a wish", { wish: "kexec_file_load" }, {}, "kexec_file_load", /asked for/],
@@ -81,6 +100,7 @@ test.each<[Partial<MethodNeeds>, string, number]>([
   [{ kind: "vmlinux", header: undefined }, "RK-KEXEC-VMLINUX", 4],
   [{ header: old }, "RK-IMAGE-TOO-OLD", 4],
   [{ entry32Bit: true }, "RK-USAGE", 2],
+  [{ commandLineBytes: 2018 }, "RK-COMMAND-LINE-TOO-LONG", 4],
   [{ givenMap: true }, "RK-USAGE", 2],
 ])("kexec_file_load for what it cannot do is refused: %o", (need, code, exitCode) => {
   expect(() => chooseMethod({ ...needs, ...need, wish: "kexec_file_load" }, rules)).toThrow(
