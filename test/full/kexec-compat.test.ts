@@ -1,9 +1,11 @@
 import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { bootableKernel } from "../../src/kernel/target.ts";
 import { bootVm } from "../../src/lab/vm.ts";
 import { builtExecutable } from "../vm/executable.ts";
 import { testKernels } from "../vm/kernels.ts";
+import { debianSystem } from "./debian-system.ts";
 import { seconds } from "./kexec-guest.ts";
 
 let rekernel: string;
@@ -78,3 +80,41 @@ describe.skipIf(!kexecTools)(
     });
   },
 );
+
+test("systemctl kexec, at whose end systemd calls kexec -e", async () => {
+  const { previous, newest } = await testKernels();
+  await using vm = await bootVm({
+    kernel: await bootableKernel(previous),
+    nextKernels: [await bootableKernel(newest)],
+    disks: [await debianSystem()],
+    ownSystem: true,
+  });
+  const firstBoot = vm.bootId();
+  await vm.writeFile("/usr/local/sbin/rekernel", await readFile(rekernel));
+  await vm.run("chmod 755 /usr/local/sbin/rekernel && ln -s /usr/local/sbin/rekernel /sbin/kexec");
+  // A service that says on the disk that it was stopped in order.
+  await vm.writeFile(
+    "/run/systemd/system/witness.service",
+    "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=true\nExecStop=cp /proc/uptime /var/witness\n",
+  );
+  await vm.run("systemctl daemon-reload && systemctl start witness");
+  const folder = `/lab/kernels/${newest}`;
+  const line = `${(await vm.run(`cat ${folder}/cmdline`)).stdout.trim()} rekernel.test=systemctl`;
+  const loaded = await vm.run([
+    "kexec",
+    "-l",
+    `${folder}/vmlinuz`,
+    `--initrd=${folder}/initrd`,
+    `--append=${line}`,
+  ]);
+  expect(loaded).toEqual({ exitCode: 0, stdout: "", stderr: "" });
+  const startedMs = performance.now();
+  await vm.start("systemctl kexec");
+  await vm.waitForBoot({ timeoutMs: 900_000 });
+  console.log(`systemctl kexec: ${seconds(performance.now() - startedMs)}`);
+  expect(vm.bootId()).not.toBe(firstBoot);
+  expect(vm.release()).toBe(newest);
+  expect((await vm.run("cat /proc/cmdline")).stdout.trim()).toBe(line);
+  expect((await vm.run("test -s /var/witness")).exitCode).toBe(0);
+  expect(vm.console()).toContain("Rebooting with kexec");
+});

@@ -121,8 +121,14 @@ const retainedInitrd = "/sys/firmware/initrd";
 
 async function load(wanted: CompatLoad, options: WorkOptions): Promise<KexecPlan> {
   const { kernel = "", append, call } = wanted;
-  await readable(kernel);
-  if (wanted.initrd !== undefined) await readable(wanted.initrd);
+  await requireReadable(kernel, (reason) => `Cannot open \`${kernel}': ${reason}`, compatExit.died);
+  if (wanted.initrd !== undefined)
+    await requireReadable(
+      wanted.initrd,
+      (reason) => `Could not open initrd file ${wanted.initrd}: ${reason}`,
+      // kexec-tools reads it by itself for kexec_load only.
+      call === "kexec_load" ? compatExit.died : compatExit.failed,
+    );
   let initrd = wanted.initrd;
   if (wanted.reuseInitrd) {
     await access(retainedInitrd, constants.R_OK).catch(() => {
@@ -183,10 +189,14 @@ function isUnknownToKernel(error: unknown): boolean {
   );
 }
 
-async function readable(path: string): Promise<void> {
+async function requireReadable(
+  path: string,
+  say: (reason: string) => string,
+  exitCode: number,
+): Promise<void> {
   await access(path, constants.R_OK).catch((error: unknown) => {
     const reason = hasErrno(error) && error.errno !== undefined ? errorText(-error.errno) : String(error);
-    throw new Ended(`Cannot open \`${path}': ${reason}`, compatExit.died);
+    throw new Ended(say(reason), exitCode);
   });
 }
 
