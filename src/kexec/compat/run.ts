@@ -156,9 +156,9 @@ async function load(wanted: CompatLoad, options: WorkOptions): Promise<KexecPlan
   try {
     return await loadKexec(request, options);
   } catch (error) {
-    if (call === "kexec_load" || !isUnknownToKernel(error)) throw error;
+    if (call === "kexec_load" || !(error instanceof RekernelError) || !isNotForFileLoad(error)) throw error;
     if (call === "kexec_file_load")
-      throw new Ended("syscall kexec_file_load not available.", compatExit.noFallback);
+      throw new Ended([error.message, error.hint ?? []].flat().join("\n"), compatExit.noFallback);
     return loadKexec({ ...request, syscall: "kexec_load" }, options);
   }
 }
@@ -179,14 +179,16 @@ async function checkType(type: ImageType, request: KexecRequest): Promise<void> 
 }
 
 /** kexec-tools' list: the kernel lacks the call or does not know the image; any other error is final. */
-const fallbackErrors: ReadonlySet<string> = new Set(["ENOSYS", "EINVAL", "ENOEXEC", "EOPNOTSUPP", "ENOTSUP"]);
+const fallbackErrors: ReadonlySet<string> = new Set(["ENOSYS", "EINVAL", "ENOEXEC", "EOPNOTSUPP"]);
+/** What rekernel sees before the kernel does, which would answer with one of these. */
+const fallbackCodes: ReadonlySet<string> = new Set([
+  "RK-KEXEC-VMLINUX",
+  "RK-IMAGE-TOO-OLD",
+  "RK-COMMAND-LINE-TOO-LONG",
+]);
 
-function isUnknownToKernel(error: unknown): boolean {
-  return (
-    error instanceof RekernelError &&
-    error.cause instanceof SyscallError &&
-    fallbackErrors.has(error.cause.code)
-  );
+function isNotForFileLoad({ code, cause }: RekernelError): boolean {
+  return fallbackCodes.has(code) || (cause instanceof SyscallError && fallbackErrors.has(cause.code));
 }
 
 async function requireReadable(
