@@ -3,9 +3,9 @@ import { readFile } from "node:fs/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { bootableKernel } from "../../src/kernel/target.ts";
 import { bootVm } from "../../src/lab/vm.ts";
+import { debianSystem } from "../vm/debian-system.ts";
 import { builtExecutable } from "../vm/executable.ts";
 import { testKernels } from "../vm/kernels.ts";
-import { debianSystem } from "./debian-system.ts";
 import { seconds } from "./kexec-guest.ts";
 
 let rekernel: string;
@@ -46,17 +46,13 @@ describe.skipIf(!kexecTools)(
         "-S -p",
         "-u",
         "-e",
-        "-e -x",
         "-u -p -s",
         "-p -u -s",
-        "-f -x -y",
-        "--print-ckr-size",
         `-s ${load}`,
         "-S",
         "-u -s",
         `-s -l ${folder}/cmdline`,
         `-s -l ${folder}/vmlinuz --initrd=/nonexistent --append=x`,
-        `-p -s ${folder}/vmlinuz`,
         `-s -l ${folder}/vmlinuz --append=${"x".repeat(3000)}`,
       ])
         await compare(line);
