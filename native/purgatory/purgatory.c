@@ -34,6 +34,9 @@ static void verify(void)
 {
 	unsigned damaged = 0;
 
+	say("rekernel: verifying ");
+	say_number(parameters.region_count);
+	say(" segments\r\n");
 	for (unsigned i = 0; i < parameters.region_count; i++) {
 		const struct region *region = &parameters.regions[i];
 
@@ -46,11 +49,13 @@ static void verify(void)
 		say_hex(region->address);
 		say(" (");
 		say_number(region->size);
-		say(" bytes) is not what was loaded.\r\n");
+		say(" bytes) is not what was loaded\r\n");
 	}
-	if (damaged == 0)
+	if (damaged == 0) {
+		say("rekernel: all as loaded, entering the kernel\r\n");
 		return;
-	say("rekernel: resetting the machine.\r\n");
+	}
+	say("rekernel: resetting the machine\r\n");
 	finish_speaking();
 	show_on_screen();
 	reset_machine();

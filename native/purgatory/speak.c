@@ -9,12 +9,14 @@
 
 #define SCREEN 0xb8000
 #define COLUMNS 80
+/* Of the screen, from its top. */
+#define LINES 6
 #define WHITE_ON_RED 0x4f00
 /* In microseconds. */
 #define READING_TIME 2000000
 
 static uint16_t serial_port;
-static char said[2 * COLUMNS];
+static char said[LINES * COLUMNS];
 static unsigned said_count;
 
 void speak_on(uint16_t port)
@@ -32,7 +34,9 @@ static void wait_for(uint8_t status)
 
 static void say_character(char character)
 {
-	if (said_count < sizeof(said) && character >= ' ')
+	if (character == '\n')
+		said_count += COLUMNS - said_count % COLUMNS;
+	else if (said_count < sizeof(said) && character >= ' ')
 		said[said_count++] = character;
 	if (serial_port == 0)
 		return;
@@ -80,6 +84,6 @@ void show_on_screen(void)
 	volatile uint16_t *cell = (volatile uint16_t *)SCREEN;
 
 	for (unsigned i = 0; i < sizeof(said); i++)
-		cell[i] = WHITE_ON_RED | (i < said_count ? said[i] : ' ');
+		cell[i] = WHITE_ON_RED | (said[i] == 0 ? ' ' : said[i]);
 	wait_microseconds(READING_TIME);
 }

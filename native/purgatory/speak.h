@@ -1,4 +1,4 @@
-/* To the serial line, and what is kept of it to the screen. */
+/* To the serial line, and to the screen when it matters. */
 #pragma once
 #include <stdint.h>
 
@@ -9,5 +9,5 @@ void say_hex(uint64_t value);
 void say_number(uint64_t value);
 /* Until the last character has left. */
 void finish_speaking(void);
-/* The same text to the top of a screen in VGA text mode, for two seconds; elsewhere nobody sees it. */
+/* All that was said to the top of a screen in VGA text mode, for two seconds; elsewhere nobody sees it. */
 void show_on_screen(void);

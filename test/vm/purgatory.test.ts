@@ -5,6 +5,9 @@ import { initrd, jump, nextKernel, screenAtReset } from "./purgatory/stand-ins.t
 const entered = 0x21;
 const reset = 0;
 
+const verifying = "rekernel: verifying 2 segments";
+const said = `${verifying}\r\nrekernel: all as loaded, entering the kernel\r\n`;
+
 const flatSegments = { cs: 0x10, ds: 0x18, es: 0x18, ss: 0x18 };
 const [paging, protection] = [2 ** 31, 1];
 const interruptsOrBackwards = 0x600;
@@ -30,7 +33,7 @@ describe("the purgatory", () => {
       target,
       memoryMiB: target === undefined ? undefined : 6144,
     });
-    expect({ exitCode, serial }).toEqual({ exitCode: entered, serial: "" });
+    expect({ exitCode, serial }).toEqual({ exitCode: entered, serial: said });
     expect(found).toMatchObject({ ...flatSegments, rsi: Number(bootParams) });
     expect(found).toMatchObject({ rax: 0, rbx: 0, rcx: 0, rdx: 0, rdi: 0, rbp: 0 });
     expect(has(found.cr0, paging + protection)).toBe(true);
@@ -51,7 +54,7 @@ describe("the purgatory", () => {
         target: 0xa123_4000n,
         memoryMiB: 3072,
       });
-      expect({ exitCode, serial }).toEqual({ exitCode: entered, serial: "" });
+      expect({ exitCode, serial }).toEqual({ exitCode: entered, serial: said });
       expect(found).toMatchObject({ ...flatSegments, rsi: 0x90000, rbx: 0, rdi: 0, rbp: 0, cr4: 0, efer: 0 });
       expect(has(found.cr0, protection)).toBe(true);
       expect(has(found.cr0, paging)).toBe(false);
@@ -72,7 +75,8 @@ describe("the purgatory", () => {
   const damaged = Uint8Array.from(initrd);
   damaged[6996]! ^= 0x10;
   const handover = { kind: "linux-64" as const, entry: BigInt(nextKernel), bootParams: 0n };
-  const message = "rekernel: initrd at 0x3000000 (6997 bytes) is not what was loaded.";
+  const resetting = "rekernel: resetting the machine";
+  const message = "rekernel: initrd at 0x3000000 (6997 bytes) is not what was loaded";
 
   // isapc has no reset control register, microvm no keyboard controller either.
   test.each([
@@ -83,11 +87,11 @@ describe("the purgatory", () => {
     const { exitCode, serial, found } = await jump({ handover, expected: damaged, ...given });
     expect(found).toEqual({});
     expect(exitCode).toBe(reset);
-    expect(serial).toBe(`${message}\r\nrekernel: resetting the machine.\r\n`);
+    expect(serial).toBe([verifying, message, resetting, ""].join("\r\n"));
   });
 
   test("says it on the screen, too", async () => {
     const lines = await screenAtReset({ handover, expected: damaged, serialPort: undefined });
-    expect(lines.join("")).toBe(`${message}rekernel: resetting the machine.`);
+    expect(lines).toEqual([verifying, message, resetting]);
   });
 });

@@ -54,7 +54,7 @@ export async function jump(options: Jump) {
   };
 }
 
-/** The two first lines of the screen when the machine would be reset. */
+/** What stands at the top of the screen when the machine would be reset. */
 export async function screenAtReset(options: Jump): Promise<string[]> {
   const folder = await build(options);
   const emulator = spawn("qemu-system-x86_64", [
@@ -69,7 +69,7 @@ export async function screenAtReset(options: Jump): Promise<string[]> {
     const message = JSON.parse(line);
     if (message.QMP !== undefined) send("qmp_capabilities");
     if (message.event === "SHUTDOWN" && cells === undefined)
-      send("human-monitor-command", { "command-line": "xp /160xh 0xb8000" });
+      send("human-monitor-command", { "command-line": "xp /480xh 0xb8000" });
     if (typeof message.return !== "string") continue;
     cells = message.return as string;
     send("quit");
@@ -77,7 +77,7 @@ export async function screenAtReset(options: Jump): Promise<string[]> {
   await ended;
   const text = [...cells!.matchAll(/ 0x4f([0-9a-f]{2})/g)].map(([, code]) => Number.parseInt(code!, 16));
   const characters = String.fromCharCode(...text);
-  return [characters.slice(0, 80), characters.slice(80)].map((line) => line.trimEnd());
+  return (characters.match(/.{80}/g) ?? []).map((line) => line.trimEnd()).filter((line) => line !== "");
 }
 
 function machine(folder: string, options: Jump): string[] {
