@@ -4,6 +4,7 @@ import type { Finding, Remedy, Severity } from "../kexec/preflight/finding.ts";
 import type { KexecPreflight } from "../kexec/preflight/preflight.ts";
 import type { Quieted } from "../kexec/quiesce/quiesce.ts";
 import { action, type CommandContext, examples } from "./context.ts";
+import { inOrder } from "./kexec-request.ts";
 import { printable } from "./printable.ts";
 
 const marks = {
@@ -15,6 +16,10 @@ const marks = {
 
 /** More names than this say no more; --json has all of them. */
 const shownItems = 12;
+
+/** Of the option that several commands have. */
+export const unbindText =
+  "take this PCI device (0000:01:00.0) from its driver, unless a disk or mount needs it";
 
 /** `rekernel kexec preflight`: what a kexec would cost this machine. */
 export function registerKexecPreflight(parent: Command): void {
@@ -29,17 +34,19 @@ export function registerKexecPreflight(parent: Command): void {
         "Exits 4 when something blocks: it has to be seen to first. Else 0.",
     )
     .option("--quiesce", "do what can be done about the findings; needs root")
+    .option("--unbind <address>", unbindText, inOrder)
     .action(
-      action<{ quiesce?: boolean }, []>(async (context, { quiesce }) => {
+      action<{ quiesce?: boolean; unbind?: string[] }, []>(async (context, { quiesce, unbind }) => {
         const { preflightKexec } = await import("../kexec/preflight/preflight.ts");
         const found = await preflightKexec();
-        if (quiesce !== true) {
+        if (quiesce !== true && unbind === undefined) {
           context.result(found);
           context.print(describePreflight(found, context));
           return found.blocked ? exitCode.refused : exitCode.done;
         }
         const { quiesceMachine } = await import("../kexec/quiesce/quiesce.ts");
-        const quieted = await quiesceMachine(found.findings, {
+        const quieted = await quiesceMachine(quiesce === true ? found.findings : [], {
+          unbind,
           onProgress: context.onProgress,
           signal: context.signal,
         });
@@ -103,6 +110,7 @@ const remedyTexts: Readonly<Record<Remedy["action"], string>> = {
   "bus-master-off": "switch off bus mastering of",
   "arm-watchdog": "arm",
   "write-out": "write it out",
+  unbind: "take from its driver",
 };
 
 function remedyText({ action: name, target }: Remedy): string {

@@ -98,7 +98,8 @@ export async function requestOf(
   return { request: requestOfChoice(choice, wishes), choice };
 }
 
-function inOrder(file: string, before: string[] | undefined): string[] {
+/** For options that can be given several times. */
+export function inOrder(file: string, before: string[] | undefined): string[] {
   return [...(before ?? []), file];
 }
 

@@ -10,8 +10,8 @@ import { action, type CommandContext, examples } from "./context.ts";
 import { addGoingOptions, describeLeaving, type GoingOptions } from "./kexec-exec.ts";
 import { describeChoice, listKernels } from "./kexec-list.ts";
 import { describeKexecPlan } from "./kexec-plan.ts";
-import { describePreflight, describeQuieted } from "./kexec-preflight.ts";
-import { addRequestOptions, type RequestOptions, requestOf } from "./kexec-request.ts";
+import { describePreflight, describeQuieted, unbindText } from "./kexec-preflight.ts";
+import { addRequestOptions, inOrder, type RequestOptions, requestOf } from "./kexec-request.ts";
 import { printable } from "./printable.ts";
 import { parseMinutes } from "./seconds.ts";
 
@@ -21,6 +21,7 @@ interface Options extends RequestOptions, GoingOptions {
   quiesce?: boolean;
   yes?: boolean;
   fallback?: number;
+  unbind?: string[];
   ignore?: string[];
 }
 
@@ -44,7 +45,8 @@ export function registerKexecWholeWay(group: Command): void {
       "come back with this kernel unless rekernel kexec confirm is run so many minutes after the boot",
       parseMinutes,
     )
-    .option("--ignore <check>", "go on though this check blocks; can be repeated", collect)
+    .option("--unbind <address>", `${unbindText}; implies --quiesce`, inOrder)
+    .option("--ignore <check>", "go on though this check blocks; can be repeated", inOrder)
     .enablePositionalOptions()
     .action(
       action<Options, [string | undefined]>(async (context, options, image) => {
@@ -89,7 +91,8 @@ async function goWholeWay(
   const { request, choice } = await requestOf(options, image);
   const how: WholeWayOptions = {
     now: options.now,
-    quiesce: options.quiesce,
+    quiesce: options.quiesce === true || options.unbind !== undefined,
+    unbind: options.unbind,
     ignore: options.ignore,
     noHooks: !options.hooks,
     hookTimeoutMs: options.hookTimeout,
@@ -134,7 +137,7 @@ async function goWholeWay(
     return exitCode.nothingToDo;
   }
   await kexecWholeWay(survey, how, ({ plan, quieted, hooks, fallback }, by) => {
-    if (options.quiesce === true) context.print(describeQuieted(quieted, context));
+    if (how.quiesce === true) context.print(describeQuieted(quieted, context));
     if (fallback !== undefined) context.print(describeFallback(fallback));
     context.print(describeLeaving(context, { by }, options.now === true));
     context.result({ ...report, plan, quieted, hooks, fallback, loaded: true, by });
@@ -190,8 +193,4 @@ async function requireNoTypo(image: string | undefined, group: Command): Promise
       hint: `The commands are ${group.commands.map((command) => command.name()).join(", ")}.`,
     },
   );
-}
-
-function collect(name: string, before: string[] | undefined): string[] {
-  return [...(before ?? []), name];
 }

@@ -202,7 +202,7 @@ export const kexecCompatDocument = documentOf<CompatResult & { said: readonly st
 
 const remedyFields = {
   action: z
-    .enum(["unmount", "bus-master-off", "arm-watchdog", "write-out"])
+    .enum(["unmount", "bus-master-off", "arm-watchdog", "write-out", "unbind"])
     .describe("what `--quiesce` does"),
   target: z.string().describe("mount point, PCI address, name of the watchdog; empty for `write-out`"),
 };

@@ -77,7 +77,10 @@ export function whatStops(
   };
 }
 
-export interface WholeWayOptions extends Omit<ExecOptions, "next">, SurveyOptions {}
+export interface WholeWayOptions extends Omit<ExecOptions, "next">, SurveyOptions {
+  /** With `quiesce`: PCI devices to take from their drivers. */
+  unbind?: readonly string[] | undefined;
+}
 
 /** What was done, up to the moment when everything stops. */
 export interface WholeWay {

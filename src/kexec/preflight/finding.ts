@@ -14,9 +14,9 @@ export type Severity = "blocks" | "warns" | "unknown" | "notes";
 export interface Remedy {
   /**
    * `unmount` a file system, `bus-master-off`: take a PCI device the right to write to memory, `arm-watchdog`,
-   * `write-out`: sync.
+   * `write-out`: sync, `unbind`: take a PCI device from its driver, never proposed, only asked for by address.
    */
-  action: "unmount" | "bus-master-off" | "arm-watchdog" | "write-out";
+  action: "unmount" | "bus-master-off" | "arm-watchdog" | "write-out" | "unbind";
   /** Mount point, PCI address, name of the watchdog; empty for `write-out`. */
   target: string;
 }

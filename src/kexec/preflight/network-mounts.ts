@@ -7,7 +7,8 @@ const networkTypes = new Set(
 );
 const networkFuse = /^fuse\.(sshfs|glusterfs|ceph|ceph-fuse|s3fs|rclone|davfs|mfs|juicefs)/;
 
-const isRemote = ({ type, options }: Mount) =>
+/** Whether a file system is reached over the network. */
+export const isRemote = ({ type, options }: Mount) =>
   networkFuse.test(type) || (networkTypes.has(type) && !options.includes("trans=virtio"));
 
 const name = ({ mountPoint, source, type }: Mount) => `${mountPoint} (${type} from ${source})`;

@@ -4,7 +4,7 @@ import { runStep, type WorkOptions } from "../../core/progress.ts";
 import { readMemoryInfo } from "../../host/memory.ts";
 import { readMounts } from "../../host/mounts.ts";
 import { type HostPaths, thisHost } from "../../host/paths.ts";
-import { readPciDevices, switchOffBusMaster } from "../../host/pci.ts";
+import { readPciDevices, switchOffBusMaster, unbindPciDriver } from "../../host/pci.ts";
 import { requireCapability } from "../../host/privilege.ts";
 import { holdersOf } from "../../host/processes.ts";
 import { sync } from "../../host/reboot.ts";
@@ -13,6 +13,7 @@ import { unmountPatiently } from "../../host/unmount.ts";
 import { OpenWatchdog } from "../../host/watchdog-device.ts";
 import { readWatchdogs } from "../../host/watchdogs.ts";
 import { type Finding, type Remedy, rootMount, size } from "../preflight/finding.ts";
+import { usesOf } from "./device-use.ts";
 
 /** One remedy that was tried: how it stood before, and how it stands now. */
 export interface Quieted extends Remedy {
@@ -24,6 +25,8 @@ export interface Quieted extends Remedy {
 export interface QuiesceOptions extends WorkOptions {
   /** How long an armed watchdog waits. Default 600. */
   watchdogSeconds?: number | undefined;
+  /** PCI addresses of devices to take from their drivers, for those that are known not to survive a kexec. */
+  unbind?: readonly string[] | undefined;
 }
 
 /** Long enough for services that stop slowly and a slow boot; short enough to be better than a visit. */
@@ -80,6 +83,24 @@ const tries: Readonly<Record<Remedy["action"], Try>> = {
         : "its driver does not keep it armed when it is let go",
     };
   },
+  unbind: async (address, host) => {
+    const device = (await readPciDevices(host)).find((found) => found.address === address);
+    if (device === undefined) return { done: false, before: "", after: "there is no such PCI device" };
+    if (device.driver === undefined) return { done: true, before: "no driver", after: "no driver" };
+    const before = `driver ${device.driver}`;
+    const uses = await usesOf(address, host);
+    if (uses.length > 0)
+      return { done: false, before, after: `needed for ${uses.join(", ")}: left as it is` };
+    await unbindPciDriver(address, host);
+    const after = (await readPciDevices(host)).find((found) => found.address === address);
+    // The driver's own end may leave it on (its shutdown at a kexec would not have).
+    if (after?.driver === undefined && after?.busMaster === true) await switchOffBusMaster(address, host);
+    return {
+      done: after?.driver === undefined,
+      before,
+      after: after?.driver === undefined ? "no driver" : `driver ${after.driver} has it still`,
+    };
+  },
   "write-out": async (_target, host) => {
     const unwritten = async () => {
       const memory = await readMemoryInfo(host);
@@ -102,7 +123,9 @@ export async function quiesceMachine(
   options: QuiesceOptions = {},
   host: HostPaths = thisHost,
 ): Promise<Quieted[]> {
-  const remedies = findings.flatMap(({ remedies }) => remedies ?? []);
+  const remedies: Remedy[] = findings.flatMap(({ remedies: some }) => some ?? []);
+  // Last: what was unmounted needs its network card no more.
+  for (const target of options.unbind ?? []) remedies.push({ action: "unbind", target });
   if (remedies.length === 0) return [];
   await requireCapability("CAP_SYS_ADMIN", "Quiescing this machine", host);
   return runStep(options, "quiesce", "Quiesce what preflight found", async (update) => {

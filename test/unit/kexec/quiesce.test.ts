@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { preflightKexec } from "../../../src/kexec/preflight/preflight.ts";
 import { quiesceMachine } from "../../../src/kexec/quiesce/quiesce.ts";
 import { whatStops } from "../../../src/kexec/whole-way.ts";
@@ -112,4 +112,46 @@ test("what blocks stops the whole way unless it is ignored by name, or will be q
   expect(whatStops(findings, { ignore: ["devices"] })).toEqual({ stoppedBy: [], ignored: ["devices"] });
   expect(whatStops(findings, { ignore: ["watchdog"] })).toEqual({ stoppedBy: ["devices"], ignored: [] });
   expect(whatStops(findings, { quiesce: true })).toEqual({ stoppedBy: [], ignored: [] });
+});
+
+describe("a device by its address", () => {
+  const disk = {
+    ...able,
+    "/sys/bus/pci/devices/0000:00:04.0/class": "0x010000\n",
+    "/sys/bus/pci/devices/0000:00:04.0/config": Uint8Array.of(0xf4, 0x1a, 0x01, 0x10, 0x07, 0x01, 0x10, 0),
+  };
+  const links = (name: string) => ({
+    "/sys/bus/pci/devices/0000:00:04.0/driver": "../../../bus/pci/drivers/ahci",
+    [`/sys/class/block/${name}`]: `../../devices/pci0000:00/0000:00:04.0/ata1/block/${name}`,
+  });
+  const devicePath = (name: string) => `/sys/devices/pci0000:00/0000:00:04.0/ata1/block/${name}`;
+  const unbind = (files: Readonly<Record<string, string | Uint8Array>>, name = "sda") => {
+    const host = fixtureHost({ ...disk, [`${devicePath(name)}/dev`]: "8:0\n", ...files }, links(name));
+    return quiesceMachine([], { unbind: ["0000:00:04.0"] }, host);
+  };
+
+  test("keeps its driver while anything needs its disks", async () => {
+    const mounted = "27 1 8:0 / / rw - ext4 /dev/sda rw\n";
+    const needed = async (files: Readonly<Record<string, string>>) => (await unbind(files))[0];
+    expect(await needed({ "/proc/self/mountinfo": mounted })).toMatchObject({
+      done: false,
+      before: "driver ahci",
+      after: "needed for / on sda: left as it is",
+    });
+    expect((await needed({ "/proc/swaps": "Filename Type\n/dev/sda partition 1 0 -2\n" }))?.after).toContain(
+      "swap on sda",
+    );
+    expect((await needed({ [`${devicePath("sda")}/holders/dm-0`]: "" }))?.after).toContain("dm-0 on sda");
+    expect((await needed({ "/sys/fs/btrfs/1-2/devices/sda": "" }))?.after).toContain("btrfs on sda");
+    expect(
+      (await needed({ "/proc/self/mountinfo": "27 1 0:9 / / rw - zfs pool/root rw\n" }))?.after,
+    ).toContain("ZFS");
+  });
+
+  test("is told when it is not there, or has no driver", async () => {
+    const nowhere = await quiesceMachine([], { unbind: ["0000:00:09.0"] }, fixtureHost(able));
+    expect(nowhere).toMatchObject([{ action: "unbind", done: false, after: "there is no such PCI device" }]);
+    const free = await quiesceMachine([], { unbind: ["0000:00:04.0"] }, fixtureHost(disk));
+    expect(free).toMatchObject([{ done: true, after: "no driver" }]);
+  });
 });
