@@ -58,8 +58,11 @@ export function initScript(setup: GuestSetup): string {
     "mount -t devtmpfs devtmpfs /dev",
     ...openControl,
     'fail() { echo "fail $*" >&3; while :; do sleep 1000; done; }',
+    // As modprobe does: MODULE.PARAMETER=VALUE of the command line.
+    'parameters() { for word in $(cat /proc/cmdline); do case $word in "$1".*) echo "${word#*.}";; esac; done; }',
     ...setup.modules.map(
-      (name) => `insmod /rekernel/modules/${name}.ko || fail "module ${name} does not load"`,
+      (name) =>
+        `insmod /rekernel/modules/${name}.ko $(parameters ${name}) || fail "module ${name} does not load"`,
     ),
     ...(setup.modules.length === 0 ? [] : ["rm -r /rekernel/modules"]),
     ...(setup.ownSystem ? systemDiskLines(setup) : mount9p("lab", "/lab", "cache=none")),
