@@ -59,7 +59,7 @@ export function initScript(setup: GuestSetup): string {
     ...openControl,
     'fail() { echo "fail $*" >&3; while :; do sleep 1000; done; }',
     // As modprobe does: MODULE.PARAMETER=VALUE of the command line.
-    'parameters() { for word in $(cat /proc/cmdline); do case $word in "$1".*) echo "${word#*.}";; esac; done; }',
+    `parameters() { for word in $(cat /proc/cmdline); do case $word in "$1".*) echo "\${word#*.}";; esac; done; }`,
     ...setup.modules.map(
       (name) =>
         `insmod /rekernel/modules/${name}.ko $(parameters ${name}) || fail "module ${name} does not load"`,
