@@ -61,7 +61,7 @@ function predictionText({ outcome, errno, reason }: KexecPrediction): string {
 }
 
 /** What lies where, the addresses as /proc/iomem prints them. */
-function layoutTable({ segments, entry, kernelEntry }: PlannedLayout): string[] {
+function layoutTable({ segments, entry, kernelEntry, digest }: PlannedLayout): string[] {
   const rows = [
     ["segment", "physical range", "bytes", "memory"],
     ...segments.map(({ name, start, end, bytes, memoryBytes }) => [
@@ -76,7 +76,7 @@ function layoutTable({ segments, entry, kernelEntry }: PlannedLayout): string[] 
     ...rows.map(([name, range, bytes, memory]) =>
       [name!.padEnd(widths[0]!), range!.padStart(widths[1]!), bytes!.padStart(widths[2]!), memory].join("  "),
     ),
-    `entry 0x${entry.toString(16)} in the purgatory, which goes on at 0x${kernelEntry.toString(16)}`,
+    `entry 0x${entry.toString(16)} in the purgatory, which verifies ${digest === "sha256" ? "their SHA-256" : "a sum of each"} and goes on at 0x${kernelEntry.toString(16)}`,
   ];
 }
 

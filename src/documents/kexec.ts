@@ -103,6 +103,7 @@ export const kexecPlanDocument = documentOf<KexecPlan & { loaded: boolean }>()(
         memoryFrom: z
           .enum(["firmware", "running", "given"])
           .describe("the memory map: the firmware's, /proc/iomem, or `--memory-map`"),
+        digest: z.enum(["sha256", "sum"]).describe("how the purgatory verifies the segments after the jump"),
         entry: z.string().describe("where the jump goes, into the purgatory: `0x…`"),
         kernelEntry: z.string().describe("where the purgatory goes on, in the next kernel"),
         segments: z

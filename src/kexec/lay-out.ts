@@ -23,6 +23,7 @@ export type LayoutRequest = Pick<
   | "modules"
   | "commandLine"
   | "entry32Bit"
+  | "fiveLevelPaging"
   | "deviceTree"
   | "digest"
   | "serialPort"

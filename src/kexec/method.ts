@@ -23,6 +23,8 @@ export interface MethodNeeds {
   /** The memory map is not this machine's. */
   givenMap: boolean;
   modules: boolean;
+  /** The running kernel uses 5-level paging. */
+  fiveLevelPaging: boolean;
   /** Of the next command line, with its NUL. */
   commandLineBytes: number;
   /** Entries in the firmware's memory map. */
@@ -94,19 +96,15 @@ function whySegments(needs: MethodNeeds): { reason: string; refusal: RekernelErr
       }),
     };
   }
-  // arch/x86/kernel/kexec-bzimage64.c bzImage64_probe
-  if (
-    header !== undefined &&
-    (header.protocol < 0x020c || !header.xloadflags.kernel64 || !header.xloadflags.canBeLoadedAbove4G)
-  ) {
-    const lack = `has no 64-bit entry that can be loaded anywhere (boot protocol ${protocolText(header.protocol)})`;
+  const lack = header && lackOfEntry(header, needs.fiveLevelPaging);
+  if (lack !== undefined) {
     return {
       reason: `kexec_file_load cannot start this image: it ${lack}.`,
       refusal: new RekernelError(
         "refused",
         "RK-IMAGE-TOO-OLD",
         `${name} cannot be started by kexec_file_load: it ${lack}.`,
-        { hint: "Use --syscall kexec_load, or an x86-64 kernel of Linux 3.8 or later." },
+        { hint: "Use --syscall kexec_load, or a newer x86-64 kernel." },
       ),
     };
   }
@@ -124,4 +122,13 @@ function whySegments(needs: MethodNeeds): { reason: string; refusal: RekernelErr
   if (needs.modules) return usage("kexec_file_load passes no modules.");
   if (needs.givenMap) return usage("By a given memory map only kexec_load can be planned.");
   return undefined;
+}
+
+/** Source: arch/x86/kernel/kexec-bzimage64.c bzImage64_probe. */
+function lackOfEntry({ protocol, xloadflags }: BzImageHeader, fiveLevelPaging: boolean): string | undefined {
+  if (protocol < 0x020c || !xloadflags.kernel64 || !xloadflags.canBeLoadedAbove4G)
+    return `has no 64-bit entry that can be loaded anywhere (boot protocol ${protocolText(protocol)})`;
+  return fiveLevelPaging && !xloadflags.fiveLevel
+    ? "cannot be entered in 5-level paging, which the running kernel uses"
+    : undefined;
 }

@@ -6,6 +6,7 @@ import { type UkiProfile, ukiCommandLine, ukiSection } from "../formats/uki.ts";
 import type { KexecFile } from "../host/kexec.ts";
 import { readFirmwareMemmap } from "../host/memory-map.ts";
 import { type HostPaths, thisHost } from "../host/paths.ts";
+import { readProcessor } from "../host/processor.ts";
 import { readInputFile } from "../kernel/input-file.ts";
 import { profileName } from "../kernel/uki-profile.ts";
 import { type UnwrappedKernel, unwrapKernel } from "../kernel/unwrap.ts";
@@ -96,6 +97,8 @@ export interface KexecPlan {
 export interface PlannedLayout {
   /** Where the memory map comes from: the firmware, the running kernel (/proc/iomem) or a given file. */
   memoryFrom: KexecMemory["source"];
+  /** How the purgatory verifies the segments. */
+  digest: DigestKind;
   /** Into the purgatory. */
   entry: bigint;
   /** Where the purgatory goes on, in the next kernel. */
@@ -138,7 +141,7 @@ export async function prepareKexec(
   runningCommandLine: string,
   host: HostPaths = thisHost,
 ): Promise<PreparedKexec> {
-  const { image, memoryMap } = request;
+  const { image, memoryMap, digest = "sha256" } = request;
   const file = await readInputFile(image, "kernel image");
   const unwrapped = unwrapKernel(file, image, request.profile);
   const { kernel, uki, profile } = unwrapped;
@@ -149,7 +152,12 @@ export async function prepareKexec(
   const ofImage = profile && ukiCommandLine(profile);
   const commandLine = nextCommandLine(request, runningCommandLine, ofImage);
   checkCommandLine(commandLine, header?.cmdlineSize, image);
-  const [facts, firmwareMap] = await Promise.all([readSignatureFacts(host), readFirmwareMemmap(host)]);
+  const [facts, firmwareMap, processor] = await Promise.all([
+    readSignatureFacts(host),
+    readFirmwareMemmap(host),
+    readProcessor(host),
+  ]);
+  const fiveLevelPaging = memoryMap === undefined && processor.fiveLevelPaging;
   const memoryRanges = firmwareMap?.length ?? 0;
   const { method, reason } = chooseMethod(
     {
@@ -160,6 +168,7 @@ export async function prepareKexec(
       entry32Bit: request.entry32Bit === true,
       givenMap: memoryMap !== undefined,
       modules: modules.length > 0,
+      fiveLevelPaging,
       commandLineBytes: Buffer.byteLength(commandLine) + 1,
       memoryRanges,
     },
@@ -179,8 +188,9 @@ export async function prepareKexec(
           modules,
           commandLine,
           entry32Bit: request.entry32Bit === true,
+          fiveLevelPaging,
           deviceTree: profile && ukiSection(profile, ".dtb"),
-          digest: request.digest ?? "sha256",
+          digest,
           serialPort: request.serialPort,
           memoryMap,
           within: request.within,
@@ -211,7 +221,7 @@ export async function prepareKexec(
     methodReason: reason,
     prediction: assessment.prediction,
     signature: assessment.signature,
-    layout: laidOut && plannedLayout(laidOut.layout, laidOut.memory),
+    layout: laidOut && plannedLayout(laidOut.layout, laidOut.memory, digest),
     notes: [
       ...(lost === undefined ? [] : [lost]),
       ...(profile ? leftBehind(profile, method) : []),
@@ -253,9 +263,14 @@ export function releaseOf(kernelVersion: string): string | undefined {
   return /^\S+/.exec(kernelVersion)?.[0];
 }
 
-function plannedLayout({ entry, kernelEntry, segments }: SegmentLayout, memory: KexecMemory): PlannedLayout {
+function plannedLayout(
+  { entry, kernelEntry, segments }: SegmentLayout,
+  memory: KexecMemory,
+  digest: DigestKind,
+): PlannedLayout {
   return {
     memoryFrom: memory.source,
+    digest,
     entry,
     kernelEntry,
     segments: segments.map(({ name, address, data, memoryBytes }) => ({

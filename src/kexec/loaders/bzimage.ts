@@ -32,7 +32,9 @@ export function loadBzImage(input: LoaderInput): SegmentLayout {
   if ((header.loadflags & LOADED_HIGH) === 0)
     throw badImage(kernelName, "it is a zImage, which loads below 1 MiB");
   const has64 = header.protocol >= 0x020c && header.xloadflags.kernel64;
-  const mode = has64 && !input.entry32Bit ? "linux-64" : "linux-32";
+  // XLF_5LEVEL, since Linux 4.14; on the way to the 32-bit entry the purgatory switches it off.
+  const entersPaging = !input.fiveLevelPaging || header.xloadflags.fiveLevel;
+  const mode = has64 && entersPaging && !input.entry32Bit ? "linux-64" : "linux-32";
   const anywhere = mode === "linux-64" && header.xloadflags.canBeLoadedAbove4G;
   const below = anywhere ? undefined : fourGiB;
 

@@ -21,6 +21,8 @@ export interface LoaderInput {
   commandLine: string;
   /** Enter the kernel by its 32-bit entry, where it has two. */
   entry32Bit: boolean;
+  /** The running kernel uses 5-level paging, in which the purgatory starts: older kernels cannot be entered in it. */
+  fiveLevelPaging: boolean;
   /** A flattened device tree for the kernel (.dtb of a unified kernel image). */
   deviceTree: Uint8Array | undefined;
   /** The map that the next kernel gets: ordered by address, without overlaps. */

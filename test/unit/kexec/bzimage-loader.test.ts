@@ -60,6 +60,7 @@ function inputOf(map: string, change: Partial<LoaderInput> = {}): LoaderInput {
     modules: [],
     commandLine: "root=/dev/vda1 quiet",
     entry32Bit: false,
+    fiveLevelPaging: false,
     deviceTree: undefined,
     memory: memory.map,
     room: memory.room,
@@ -217,6 +218,19 @@ describe("a bzImage by its 32-bit entry", () => {
     const layout = loadBzImage(inputOf(server, { kernel }));
     expect(layout.kernelEntry).toBe(find(layout, "kernel").address);
   });
+});
+
+test("in 5-level paging a kernel that does not know it is entered by its 32-bit entry", () => {
+  const entryOf = (xloadflags: number) => {
+    const kernel = buildBzImage(vmlinux, (header) => {
+      header.writeUInt16LE(xloadflags, 0x236);
+      header.writeUInt32LE(0x7fffffff, 0x22c);
+    });
+    const layout = loadBzImage(inputOf(server, { kernel, fiveLevelPaging: true }));
+    return layout.kernelEntry - find(layout, "kernel").address;
+  };
+  expect(entryOf(0x1f)).toBe(0n);
+  expect(entryOf(0x3f)).toBe(0x200n);
 });
 
 describe("a header that makes no sense", () => {

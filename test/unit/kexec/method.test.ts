@@ -14,6 +14,7 @@ const needs: MethodNeeds = {
   entry32Bit: false,
   givenMap: false,
   modules: false,
+  fiveLevelPaging: false,
   commandLineBytes: 100,
   memoryRanges: 20,
 };
@@ -50,6 +51,14 @@ test.each<[string, Partial<MethodNeeds>, Partial<SignatureRules>, string, RegExp
   ["a multiboot kernel", { kind: "multiboot" }, {}, "kexec_load", /nothing but bzImages/],
   ["an old bzImage", { header: old }, {}, "kexec_load", /no 64-bit entry .* protocol 2\.11/],
   ["the 32-bit entry", { entry32Bit: true }, {}, "kexec_load", /64-bit entry only/],
+  [
+    "5 levels",
+    { fiveLevelPaging: true, header: headerOf((header) => header.writeUInt16LE(0x1f, 0x236)) },
+    {},
+    "kexec_load",
+    /cannot be entered in 5-level paging/,
+  ],
+  ["5 levels for whom that is nothing new", { fiveLevelPaging: true }, {}, "kexec_file_load", /verifies/],
   ["modules", { modules: true }, {}, "kexec_load", /no modules/],
   ["a given map", { givenMap: true }, {}, "kexec_load", /given memory map/],
   ["lockdown", {}, { lockdown: "integrity" }, "kexec_file_load", /locked down \(integrity\)/],

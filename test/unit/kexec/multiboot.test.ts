@@ -41,6 +41,7 @@ function input(kernel: Uint8Array, changes: Partial<LoaderInput> = {}): LoaderIn
     modules: [],
     commandLine: "one two",
     entry32Bit: false,
+    fiveLevelPaging: false,
     deviceTree: undefined,
     memory,
     room: rooms(changes.memory ?? memory),

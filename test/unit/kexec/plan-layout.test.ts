@@ -39,7 +39,9 @@ describe("a plan for another machine's memory", () => {
     expect(text.stdout).toMatch(/system call +kexec_load: By a given memory map only kexec_load/);
     expect(text.stdout).toMatch(/^ +kernel +1000000-[0-9a-f]{7} +\d+ /m);
     expect(text.stdout).toMatch(/^ +initrd +3ffdf000-3ffdffff +13 +4096 bytes$/m);
-    expect(text.stdout).toMatch(/entry 0x[0-9a-f]+ in the purgatory, which goes on at 0x1000200/);
+    expect(text.stdout).toMatch(
+      /entry 0x[0-9a-f]+ in the purgatory, which verifies their SHA-256 and goes on at 0x1000200/,
+    );
     const { stdout } = await rekernel([...words(), "--dry-run", "--json"]);
     const plan = documents["rekernel kexec load"]!.parse(JSON.parse(stdout));
     expect(plan).toMatchObject({

@@ -31,6 +31,7 @@ function input(changes: Partial<LoaderInput> = {}): LoaderInput {
     modules: [],
     commandLine: "root=/dev/vda1",
     entry32Bit: false,
+    fiveLevelPaging: false,
     deviceTree: undefined,
     memory: [{ ...ram, kind: "ram" }],
     room: [ram],
