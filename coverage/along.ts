@@ -1,7 +1,7 @@
 /** What of the newer version a changed file cannot be compiled without: as little as will do. */
 import { readFile } from "node:fs/promises";
 import { join, normalize } from "node:path";
-import type { RekernelError } from "../src/core/errors.ts";
+import { RekernelError } from "../src/core/errors.ts";
 import type { WorkOptions } from "../src/core/progress.ts";
 import { runClean } from "../src/livepatch/build/source/kbuild.ts";
 import type { KernelTrees } from "../src/livepatch/build/source/trees.ts";
@@ -41,15 +41,24 @@ export async function withWhatItLacks(
   const details = `${error.message}\n${error.details ?? ""}`;
   if (error.code === "RK-SYMBOL-UNKNOWN") {
     const names = new Set([...details.matchAll(/refers to (\w+), which/g)].map((match) => match[1]!));
-    const found = await newlyDefining([...names], versions);
-    const more = found.filter((path) => path !== file && along.get(path)?.hunks !== undefined);
-    const fresh = found.filter((path) => path !== file && !along.has(path));
-    return more.length + fresh.length === 0
+    const found = (await newlyDefining([...names], versions)).filter(
+      (path) => path !== file && (!along.has(path) || along.get(path)!.hunks !== undefined),
+    );
+    return found.length === 0
       ? undefined
-      : new Map([...along, ...[...more, ...fresh].map((path) => [path, { path }] as const)]);
+      : new Map([...along, ...found.map((path) => [path, { path }] as const)]);
   }
   if (error.code !== "RK-COMPILE-ERROR") return undefined;
-  return new Search(file, versions, options).extend(along);
+  return new Search(file, versions, options).extend(along).catch(unlessAborted(options));
+}
+
+/** What does not apply, or is not built, is no help; what was found before is told. */
+function unlessAborted({ signal }: WorkOptions): (error: unknown) => undefined {
+  return (error) => {
+    signal?.throwIfAborted();
+    if (!(error instanceof RekernelError)) throw error;
+    return undefined;
+  };
 }
 
 class Search {
@@ -158,7 +167,8 @@ class Search {
     let trials = 0;
     const tryIt = async (smaller: Along): Promise<void> => {
       if (trials++ >= maximumTrials) return;
-      if ((await this.#errors(smaller, this.#sources(along))).size === 0) along = smaller;
+      const errors = await this.#errors(smaller, this.#sources(along)).catch(unlessAborted(this.#options));
+      if (errors?.size === 0) along = smaller;
     };
     for (const path of found.keys())
       if (!before.has(path) && path.endsWith(".h"))

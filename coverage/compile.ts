@@ -14,7 +14,7 @@ const atATime = 2;
 /**
  * The messages of those files that do not compile.
  *
- * @param sources C files that the configuration builds
+ * @param sources C files, of which those are compiled that the configuration builds
  */
 export async function compileErrors(
   trees: KernelTrees,
@@ -25,7 +25,9 @@ export async function compileErrors(
   const touched = await applyPatches(trees, [parsePatch(patch, "along.patch")]);
   const described = await describeUnits(trees, sources, options);
   // A unit of several modules is compiled once.
-  const units = [...new Map(described.map((unit) => [unit.source, unit])).values()];
+  const units = [
+    ...new Map(described.filter(({ enabled }) => enabled).map((unit) => [unit.source, unit])).values(),
+  ];
   await using tree = await makePatchedTree(trees, touched);
   await tree.makeReal(units.map((unit) => unit.input));
   const errors = new Map<string, string>();
