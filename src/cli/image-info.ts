@@ -49,6 +49,9 @@ const featureNames = {
 async function showImage(context: CommandContext, path: string, image: KernelImage): Promise<void> {
   const { protocolText } = await import("../formats/bzimage.ts");
   const { ukiDetails, ukiRows } = await import("./uki-info.ts");
+  const { fileSignatures } = await import("../kexec/signature/file-signatures.ts");
+  const { signatureDetails, signatureRows } = await import("./image-signatures.ts");
+  const signatures = await fileSignatures(path);
   const { bzImage, features } = image;
   const exports = [...image.exports.values()];
   const gplOnly = exports.filter((symbol) => symbol.gplOnly).length;
@@ -68,6 +71,7 @@ async function showImage(context: CommandContext, path: string, image: KernelIma
     compression: bzImage?.compression ?? "none",
     boot: boot ?? null,
     uki: image.uki ? ukiDetails(image.uki) : null,
+    signatures: signatureDetails(signatures),
     features,
     symbols: { total: image.symbols.length, functions },
     exports: { total: exports.length, gplOnly },
@@ -106,6 +110,7 @@ async function showImage(context: CommandContext, path: string, image: KernelIma
     );
   }
   if (image.uki) rows.push(...ukiRows(image.uki));
+  rows.push(...signatureRows(signatures));
   rows.push(
     ["has", yes.map((key) => featureNames[key]).join(", ") || "none of the features looked for"],
     ...(no.length > 0

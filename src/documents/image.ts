@@ -57,7 +57,7 @@ const boot = documentOf<Omit<BzImageHeader, "protocol"> & { protocol: string }>(
 );
 
 const uki = z.strictObject({
-  signed: z.boolean().describe("it has a signature, which is not verified"),
+  signed: z.boolean().describe("the image as a whole has a signature: see `signatures`"),
   hasProfiles: z.boolean(),
   profiles: z.array(
     z.strictObject({
@@ -71,6 +71,23 @@ const uki = z.strictObject({
         .describe("those that this profile uses, the base profile's included"),
     }),
   ),
+});
+
+const signature = z.strictObject({
+  of: z
+    .enum(["file", "kernel"])
+    .describe("kernel: of the kernel inside a unified kernel image, which kexec looks at"),
+  signers: z.array(
+    z.strictObject({
+      name: z.string(),
+      issuer: z.string().nullable().describe("who certifies the signer; null where it is not included"),
+      sha256: z.string().nullable().describe("of the signer's certificate"),
+    }),
+  ),
+  hash: z.string().nullable(),
+  digestValid: z.boolean().describe("the file was not changed since"),
+  signatureValid: z.boolean().describe("the signers' certificates, included in it, verify it"),
+  problem: z.string().nullable().describe("why it cannot be read"),
 });
 
 /** `rekernel image info` of a kernel. */
@@ -88,6 +105,9 @@ export const imageInfoDocument = z.strictObject({
   compression: z.string().describe("`none`, `gzip`, `xz`, `zstd`, `lz4` …"),
   boot: boot.nullable().describe("the boot header (Documentation/arch/x86/boot.rst); null for a vmlinux"),
   uki: uki.nullable().describe("what a unified kernel image holds besides the kernel"),
+  signatures: z
+    .array(signature)
+    .describe("in the file's order, of which kernels look at the first; nobody is asked whom to trust"),
   features,
   symbols: z.strictObject({ total: z.int(), functions: z.int() }),
   exports: z.strictObject({ total: z.int(), gplOnly: z.int() }),

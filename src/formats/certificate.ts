@@ -14,7 +14,7 @@ export interface Certificate {
   raw: Uint8Array;
   /** What the issuer signed. */
   tbs: Uint8Array;
-  /** `CN=Debian Secure Boot CA`, or what else names it. */
+  /** Its common name, else its organization, else all that names it. */
   subject: string;
   issuer: string;
   /** As the kernel names its key in /proc/keys: name, colon, subject key id (or serial number) in hex. */
@@ -161,7 +161,7 @@ function attributeText({ tag: kind, content }: Asn1): string {
 
 function nameText(name: Asn1): string {
   const known = attributes(name).map(([kind, text]) => [shortNames[kind] ?? kind, text] as const);
-  const common = known.find(([kind]) => kind === "CN");
+  const common = known.find(([kind]) => kind === "CN") ?? known.find(([kind]) => kind === "O");
   return common?.[1] ?? known.map(([kind, text]) => `${kind}=${text}`).join(", ");
 }
 

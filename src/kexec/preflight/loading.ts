@@ -1,7 +1,7 @@
-import { readKexecState } from "../../host/kexec.ts";
-import { readLockdown } from "../../host/lockdown.ts";
 import { readSecureBoot } from "../../host/secure-boot.ts";
 import { loadingOff, signHint } from "../explain.ts";
+import { readSignatureFacts } from "../signature/facts.ts";
+import type { KernelKeys } from "../signature/keys.ts";
 import type { Check, Finding } from "./finding.ts";
 
 /** Whether the running kernel takes another one at all. */
@@ -9,11 +9,8 @@ export const loading: Check = {
   name: "loading",
   looksAt: "the state of kexec and Secure Boot",
   async find({ host }) {
-    const [state, lockdown, secureBoot] = await Promise.all([
-      readKexecState(host),
-      readLockdown(host),
-      readSecureBoot(host),
-    ]);
+    const [{ rules, keys }, secureBoot] = await Promise.all([readSignatureFacts(host), readSecureBoot(host)]);
+    const { state, lockdown, enforced, imaAppraisal } = rules;
     if (!state.supported)
       return [
         {
@@ -38,16 +35,36 @@ export const loading: Check = {
         advice: off.hint,
       });
     const lockedDown = lockdown === "integrity" || lockdown === "confidentiality";
-    if (lockedDown || secureBoot === true)
+    if (lockedDown || enforced === true || secureBoot === true)
       findings.push({
         severity: "notes",
-        subject: lockedDown ? `The kernel is locked down (${lockdown})` : "Secure Boot is on",
+        subject: lockedDown
+          ? `The kernel is locked down (${lockdown})`
+          : enforced === true
+            ? "The kernel takes signed kernels only"
+            : "Secure Boot is on",
+        items: trustedKeys(keys),
+        why:
+          lockedDown || enforced === true
+            ? "It takes no kernel without a signature that it trusts."
+            : "Many kernels then take no kernel without a signature that they trust.",
+        advice: `${signHint} What it will say to an image: rekernel kexec load IMAGE --dry-run.`,
+      });
+    if (imaAppraisal === "signature" || imaAppraisal === "some")
+      findings.push({
+        severity: "notes",
+        subject: "IMA's policy verifies kernels",
         items: [],
-        why: lockedDown
-          ? "It takes no kernel without a signature that it trusts."
-          : "Many kernels then take no kernel without a signature that they trust.",
-        advice: signHint,
+        why: "It wants a signature or a digest in the extended attribute security.ima of the kernel's file, which rekernel does not look at.",
+        advice:
+          "Sign the file with evmctl, and give it as it is: what is unpacked in memory has no such attribute.",
       });
     return findings;
   },
 };
+
+function trustedKeys({ trusted, platform }: KernelKeys): string[] {
+  return [...(trusted ?? []), ...(platform ?? [])].map(
+    ({ description, origin }) => `trusts ${description} (${origin})`,
+  );
+}
