@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseIomem } from "../../../src/formats/iomem.ts";
 import type { MemoryRange } from "../../../src/formats/memory-map.ts";
@@ -60,6 +61,54 @@ describe("this machine's memory", () => {
       expect.objectContaining({ code: "RK-NO-MEMORY-MAP", exitCode: 5 }),
     );
   });
+});
+
+test("segments never lie outside of what both maps call RAM, nor in what is claimed, whatever the maps say", () => {
+  const kinds = ["ram", "reserved", "acpi", "acpi-nvs", "unusable", "persistent", "soft-reserved"] as const;
+  const piece = fc.tuple(fc.nat(200), fc.integer({ min: 1, max: 80 }));
+  const entry = fc.tuple(piece, fc.constantFrom(...kinds));
+  const names = ["System RAM", "Reserved", "ACPI Tables", "Persistent Memory", "PCI Bus 0000:00"];
+  const line = fc.tuple(
+    piece,
+    fc.constantFrom(...names),
+    fc.option(fc.constantFrom("Crash kernel", "Kernel code")),
+  );
+  const within = (ranges: readonly { start: bigint; end: bigint }[], at: bigint) =>
+    ranges.some(({ start, end }) => start <= at && at < end);
+  fc.assert(
+    fc.property(fc.array(entry), fc.array(line), (entries, lines) => {
+      const firmwareMap = entries.map(([[start, size], kind]) => ({
+        start: BigInt(start),
+        end: BigInt(start + size),
+        kind,
+      }));
+      const text = lines
+        .flatMap(([[start, size], name, child]) => {
+          const range = `${start.toString(16)}-${(start + size - 1).toString(16)}`;
+          return [`${range} : ${name}`, ...(child === null ? [] : [`  ${range} : ${child}`])];
+        })
+        .join("\n");
+      const parsed = parseIomem(text);
+      const { map, room } = machineMemory(firmwareMap, parsed, "", undefined);
+      for (let at = 0n; at < 300n; at++) {
+        if (!within(room, at)) continue;
+        expect(map.find(({ start, end }) => start <= at && at < end)?.kind).toBe("ram");
+        const lastly = parsed.filter(({ start, end }) => start <= at && at < end).map(({ name }) => name);
+        expect(lastly).toContain("System RAM");
+        for (const name of ["Reserved", "ACPI Tables", "Persistent Memory"])
+          expect(lastly).not.toContain(name);
+        const claimed = parsed.some(
+          ({ start, end, name, depth }, index) =>
+            name === "Crash kernel" &&
+            depth === 1 &&
+            parsed[index - 1]?.name === "System RAM" &&
+            start <= at &&
+            at < end,
+        );
+        expect(claimed).toBe(false);
+      }
+    }),
+  );
 });
 
 test("a given map has claims of its own", () => {
