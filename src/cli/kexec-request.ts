@@ -17,6 +17,8 @@ export interface RequestOptions {
   entry32bit?: boolean;
   memoryMap?: string;
   digest?: DigestKind;
+  /** False with --no-unpack. */
+  unpack: boolean;
   serial?: number;
   module?: string[];
 }
@@ -48,10 +50,12 @@ export function addRequestOptions(command: Command): Command {
     )
     .option("--entry-32bit", "enter the kernel in 32-bit protected mode (kexec_load)")
     .addOption(
-      new Option("--digest <kind>", "how the segments are verified after the jump (kexec_load)")
-        .choices(["sha256", "sum"])
-        .default("sha256"),
+      new Option("--digest <kind>", "how the segments are verified after the jump (kexec_load)").choices([
+        "sha256",
+        "sum",
+      ]),
     )
+    .option("--no-unpack", "let kernel and initrd unpack themselves after the jump")
     .option("--serial <port>", "I/O port on which the purgatory speaks, such as 0x3f8 (kexec_load)", ioPort)
     .option("--memory-map <file>", "plan by this copy of /proc/iomem, or of a log's BIOS-e820 lines");
 }
@@ -65,7 +69,7 @@ export async function requestOf(
   image: string | undefined,
 ): Promise<{ request: KexecRequest; choice: KernelChoice | undefined }> {
   const { profile, initrd: initrds, overlay, commandLine, append, reuseCmdline: reuse, root } = options;
-  const { syscall, entry32bit: entry32Bit, memoryMap, digest, serial: serialPort } = options;
+  const { unpack, syscall, entry32bit: entry32Bit, memoryMap, digest, serial: serialPort } = options;
   const { moduleRequest } = await import("../kexec/modules.ts");
   const modules = options.module?.map(moduleRequest);
   const wishes = {
@@ -81,6 +85,7 @@ export async function requestOf(
     memoryMap,
     digest,
     serialPort,
+    unpack,
   };
   if (image !== undefined) {
     if (root === undefined) return { request: { image, ...wishes }, choice: undefined };

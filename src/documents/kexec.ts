@@ -63,7 +63,8 @@ export const kexecPlanDocument = documentOf<KexecPlan & { loaded: boolean }>()(
     initrds: z
       .array(z.strictObject({ from: z.string(), bytes: z.int() }))
       .describe("what the initrd is made of, in the order in which the kernel unpacks it"),
-    initrdBytes: z.int().describe("all of it, with the NULs between its parts"),
+    initrdBytes: z.int().describe("all of it as it is handed over, with the NULs between its parts"),
+    initrdForm: z.enum(["as-is", "decompressed"]).describe("whether anything of it was unpacked beforehand"),
     modules: z
       .array(z.strictObject({ path: z.string(), commandLine: z.string(), bytes: z.int() }))
       .describe("of a multiboot kernel"),
@@ -104,6 +105,7 @@ export const kexecPlanDocument = documentOf<KexecPlan & { loaded: boolean }>()(
           .enum(["firmware", "running", "given"])
           .describe("the memory map: the firmware's, /proc/iomem, or `--memory-map`"),
         digest: z.enum(["sha256", "sum"]).describe("how the purgatory verifies the segments after the jump"),
+        digestReason: z.string(),
         entry: z.string().describe("where the jump goes, into the purgatory: `0x…`"),
         kernelEntry: z.string().describe("where the purgatory goes on, in the next kernel"),
         segments: z
@@ -134,9 +136,16 @@ const hookRun = z.strictObject({
   output: z.string().describe("the end of what it printed"),
 });
 
+const beforeJump = z
+  .union([
+    z.strictObject({ verified: z.literal(true) }),
+    z.strictObject({ verified: z.literal(false), reason: z.string() }),
+  ])
+  .describe("whether the loaded kernel was, by SHA-256, what rekernel loaded");
+
 /** `rekernel kexec exec`; printed before anything is stopped. */
 export const kexecExecDocument = documentOf<Leaving>()(
-  z.strictObject({ by: leavingBy, hooks: z.array(hookRun) }),
+  z.strictObject({ by: leavingBy, hooks: z.array(hookRun), before: beforeJump }),
 );
 
 /** `rekernel kexec unload` */

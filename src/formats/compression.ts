@@ -1,10 +1,11 @@
 /** Unpacks whatever kernel images, modules and initial RAM disks are packed with, by magic number. */
-import { gunzipSync, type ZlibOptions, zstdDecompressSync } from "node:zlib";
+import { zstdDecompressSync } from "node:zlib";
 import { hasErrno, RekernelError } from "../core/errors.ts";
+import { unpackGzip } from "./gzip.ts";
 import { lz4LegacyMagic, unpackLz4Legacy } from "./lz4.ts";
 import { decodeLzmaAlone, type UnpackedStream } from "./lzma.ts";
 import { isXz, unpackXz } from "./xz.ts";
-import { zstdFramesEnd } from "./zstd.ts";
+import { zstdFrameEnd } from "./zstd-frame.ts";
 
 export type Compression = "none" | "gzip" | "xz" | "zstd" | "lz4" | "lzma" | "bzip2" | "lzo";
 
@@ -75,7 +76,7 @@ export function decompressFirst(bytes: Uint8Array, options: DecompressOptions = 
       unpacked = decodeLzmaAlone(bytes, limit, fail);
       break;
     case "gzip":
-      unpacked = unpackGzip(bytes, limit, fail);
+      unpacked = withNode(limit, fail, () => unpackGzip(bytes, limit, fail));
       break;
     case "zstd":
       unpacked = unpackZstd(bytes, limit, fail);
@@ -93,22 +94,14 @@ export function decompressFirst(bytes: Uint8Array, options: DecompressOptions = 
   return unpacked;
 }
 
-function unpackGzip(bytes: Uint8Array, limit: number, fail: FailWith): UnpackedStream {
-  // With `info` Node returns its engine as well, which counted the bytes that it took; its types do not say so.
-  const unpack = gunzipSync as unknown as (
-    data: Uint8Array,
-    options: ZlibOptions,
-  ) => { buffer: Uint8Array; engine: { bytesWritten: number } };
-  const { buffer, engine } = withNode(limit, fail, (options) => unpack(bytes, { ...options, info: true }));
-  return { data: buffer, end: engine.bytesWritten };
-}
-
 function unpackZstd(bytes: Uint8Array, limit: number, fail: FailWith): UnpackedStream {
-  const end = zstdFramesEnd(bytes, fail);
-  return {
-    data: withNode(limit, fail, (options) => zstdDecompressSync(bytes.subarray(0, end), options)),
-    end,
-  };
+  const read = (offset: number, size: number) => bytes.subarray(offset, offset + size);
+  let end = zstdFrameEnd(0, bytes.length, read);
+  if (end === undefined) throw fail("it ends too early");
+  for (let next: number | undefined = end; next !== undefined; next = zstdFrameEnd(end, bytes.length, read))
+    end = next;
+  const frames = bytes.subarray(0, end);
+  return { data: withNode(limit, fail, (options) => zstdDecompressSync(frames, options)), end };
 }
 
 type FailWith = (reason: string, cause?: unknown) => RekernelError;
@@ -121,6 +114,7 @@ function withNode<T>(
   try {
     return unpack({ maxOutputLength: limit, chunkSize: 1 << 20 });
   } catch (error) {
+    if (error instanceof RekernelError) throw error;
     if (hasErrno(error) && error.code === "ERR_BUFFER_TOO_LARGE")
       throw fail(`it unpacks to more than ${limit} bytes`, error);
     throw fail(

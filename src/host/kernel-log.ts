@@ -1,5 +1,6 @@
 /** The running kernel's own log, to show what it said about a call that failed. */
 import { closeSync, constants, openSync, readSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { hasErrno } from "../core/errors.ts";
 import { syscallNumber } from "./arch/x86_64.ts";
 import { type HostPaths, thisHost } from "./paths.ts";
@@ -62,4 +63,9 @@ export class KernelLogTail {
   close(): void {
     if (this.#descriptor !== undefined) closeSync(this.#descriptor);
   }
+}
+
+/** Writes a line into the kernel's log, level "notice"; where that is not allowed, nothing. */
+export async function logToKernel(line: string, host: HostPaths = thisHost): Promise<void> {
+  await writeFile(`${host.dev}/kmsg`, `<5>${line}\n`).catch(() => {});
 }

@@ -35,18 +35,44 @@ export type LoadedImage =
  */
 export async function readLoadedImage(host: HostPaths = thisHost): Promise<LoadedImage> {
   try {
-    const pointer = await kernelSymbolAddress("kexec_image", host);
-    if (pointer === undefined)
-      throw new UnreadableMemory("this kernel does not tell where its variable kexec_image is");
-    const layout = await readKimageLayout(host);
+    const { pointer, layout } = await whereItIs(host);
     using memory = new KernelMemory(host);
-    const word = new BigUint64Array(1);
-    memory.readVirtual(pointer, new Uint8Array(word.buffer));
-    return word[0] === 0n ? { state: "none" } : readImage(memory, layout, word[0]!);
+    const image = readPointer(memory, pointer);
+    return image === 0n ? { state: "none" } : readImage(memory, layout, image);
   } catch (error) {
     if (error instanceof UnreadableMemory) return { state: "unreadable", reason: error.message };
     throw error;
   }
+}
+
+/**
+ * Why {@link readLoadedImage} would not work here, in words that complete "cannot be read back: …"; undefined where
+ * it would.
+ */
+export async function loadedImageObstacle(host: HostPaths = thisHost): Promise<string | undefined> {
+  try {
+    const { pointer } = await whereItIs(host);
+    using memory = new KernelMemory(host);
+    readPointer(memory, pointer);
+    return undefined;
+  } catch (error) {
+    if (error instanceof UnreadableMemory) return error.message;
+    throw error;
+  }
+}
+
+async function whereItIs(host: HostPaths): Promise<{ pointer: bigint; layout: KimageLayout }> {
+  const pointer = await kernelSymbolAddress("kexec_image", host);
+  if (pointer === undefined)
+    throw new UnreadableMemory("this kernel does not tell where its variable kexec_image is");
+  return { pointer, layout: await readKimageLayout(host) };
+}
+
+/** The variable kexec_image: 0 where nothing is loaded. */
+function readPointer(memory: KernelMemory, pointer: bigint): bigint {
+  const word = new BigUint64Array(1);
+  memory.readVirtual(pointer, new Uint8Array(word.buffer));
+  return word[0]!;
 }
 
 function readImage(memory: KernelMemory, layout: KimageLayout, address: bigint): LoadedImage {

@@ -3,12 +3,15 @@ import { RekernelError } from "../core/errors.ts";
 import { runStep, type WorkOptions } from "../core/progress.ts";
 import { runTool } from "../core/tools.ts";
 import { initSystem } from "../host/init-system.ts";
+import { logToKernel } from "../host/kernel-log.ts";
 import { requireCapability } from "../host/privilege.ts";
 import { rebootKexec } from "../host/reboot.ts";
 import { SyscallError } from "../host/syscall.ts";
 import { type HookOptions, type HookRun, type NextKernel, runHooks } from "./hooks.ts";
 import { requireKexec } from "./load.ts";
+import { recallLoaded } from "./loaded-record.ts";
 import { type ShutdownReport, shutDownHere } from "./shutdown.ts";
+import { type BeforeJump, verifyBeforeJump } from "./verify.ts";
 
 export interface ExecOptions extends HookOptions {
   /** Jump at once, without ending programs, also under an init system that could stop them in order. */
@@ -24,6 +27,8 @@ export interface Leaving {
   by: "init" | "here";
   /** The hooks of pre-exec, which ran. */
   hooks: HookRun[];
+  /** Whether the loaded kernel was verified at the last moment. */
+  before: BeforeJump;
 }
 
 /** How the jump was begun. `init`: the init system stops everything first and jumps by itself. */
@@ -37,7 +42,7 @@ export interface ExecStarted extends Leaving {
  * read-only, and the jump happens here; with `now` nothing is ended. Then this never returns.
  *
  * @throws RekernelError RK-KEXEC-NOT-LOADED (1); RK-NOT-ROOT, RK-NO-KEXEC (5); RK-KEXEC-HOOK (4);
- *   RK-KEXEC-FAILED (1)
+ *   RK-KEXEC-CHANGED (4); RK-KEXEC-FAILED (1)
  */
 export async function execKexec(options: ExecOptions = {}): Promise<ExecStarted> {
   const state = await requireKexec();
@@ -47,15 +52,20 @@ export async function execKexec(options: ExecOptions = {}): Promise<ExecStarted>
     });
   await requireCapability("CAP_SYS_BOOT", "Starting another kernel");
   const throughInit = options.now !== true && (await initSystem()).kind === "systemd";
-  const hooks = await runHooks("pre-exec", options.next ?? {}, options);
+  const next = options.next ?? (await recallLoaded()) ?? {};
+  const hooks = await runHooks("pre-exec", next, options);
   options.signal?.throwIfAborted();
+  const before = await verifyBeforeJump(options);
   const by = throughInit ? ("init" as const) : ("here" as const);
-  await options.onLeaving?.({ by, hooks });
+  await options.onLeaving?.({ by, hooks, before });
+  await logToKernel(
+    `rekernel: going down for kexec${next.release === undefined ? "" : ` into ${next.release}`}`,
+  );
   if (throughInit) {
     await runStep(options, "stop", "Ask systemd to stop everything and jump", () =>
       jumpThroughSystemd(options),
     );
-    return { by: "init", hooks };
+    return { by: "init", hooks, before };
   }
   const report = await shutDownHere(options);
   // No way back and no clean-up after this line: Ctrl-C counts up to here.

@@ -18,6 +18,7 @@ export type LayoutRequest = Pick<
   LoaderInput,
   | "kernel"
   | "kernelName"
+  | "unpackedFrom"
   | "imagePath"
   | "initrd"
   | "modules"

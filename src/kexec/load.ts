@@ -9,7 +9,10 @@ import { requireCapability } from "../host/privilege.ts";
 import { runningKernel } from "../host/running-kernel.ts";
 import { SyscallError } from "../host/syscall.ts";
 import { explainKexecFailure } from "./explain.ts";
+import { forgetLoaded, type LoadedRecord, rememberLoaded } from "./loaded-record.ts";
 import { type KexecPlan, type KexecRequest, type PreparedKexec, prepareKexec } from "./plan.ts";
+import { expectedImage } from "./purgatory/loaded.ts";
+import type { SegmentLayout } from "./segments/segment.ts";
 
 export interface LoadKexecOptions extends WorkOptions {
   /** Check and plan only: needs no privileges, and changes nothing. */
@@ -40,16 +43,45 @@ export async function loadKexec(request: KexecRequest, options: LoadKexecOptions
     );
   await requireCapability("CAP_SYS_BOOT", "Loading a kernel");
   await requireKexec();
-  await runStep(options, "load", `Load ${plan.release ?? plan.image}`, () => handOver(prepared));
-  return plan;
+  return runStep(options, "load", `Load ${plan.release ?? plan.image}`, () =>
+    handOverSomehow(prepared, request),
+  );
+}
+
+/** What makes kexec_file_load worth a try where kexec_load was only the better choice. */
+const kexecLoadRefusals = new Set(["ENOSYS", "EPERM", "EACCES", "EADDRNOTAVAIL", "ENOMEM"]);
+
+async function handOverSomehow(prepared: PreparedKexec, request: KexecRequest): Promise<KexecPlan> {
+  try {
+    await handOver(prepared);
+    return prepared.plan;
+  } catch (error) {
+    const { kind, method } = prepared.plan;
+    const isOwnChoice =
+      (request.syscall ?? "auto") === "auto" && method === "kexec_load" && kind === "bzimage";
+    const { cause } = error as Error;
+    if (!isOwnChoice || request.entry32Bit === true) throw error;
+    if (!(cause instanceof SyscallError) || !kexecLoadRefusals.has(cause.code)) throw error;
+    const other = await prepareKexec(
+      { ...request, syscall: "kexec_file_load" },
+      (await runningKernel()).commandLine,
+    );
+    await handOver(other);
+    const note = `kexec_load was refused (${cause.code}): the kernel unpacks itself after the jump.`;
+    return { ...other.plan, notes: [note, ...other.plan.notes] };
+  }
 }
 
 async function handOver({ plan, handover }: PreparedKexec): Promise<void> {
   const log = await KernelLogTail.open();
   try {
+    await forgetLoaded();
     if (handover.by === "kexec_file_load")
       await kexecFileLoad(handover.kernel, handover.initrd, plan.commandLine);
-    else await kexecLoad(handover.layout.segments, handover.layout.entry);
+    else {
+      await kexecLoad(handover.layout.segments, handover.layout.entry);
+      await rememberLoaded(recordOf(plan, handover.layout));
+    }
   } catch (error) {
     if (!(error instanceof SyscallError)) throw error;
     const lines = log.read().filter((line) => /kexec|lockdown|signature/i.test(line));
@@ -58,6 +90,10 @@ async function handOver({ plan, handover }: PreparedKexec): Promise<void> {
   } finally {
     log.close();
   }
+}
+
+function recordOf({ release, image, commandLine, layout }: KexecPlan, loaded: SegmentLayout): LoadedRecord {
+  return { release, image, commandLine, digest: layout?.digest ?? "sha256", expected: expectedImage(loaded) };
 }
 
 /**
@@ -73,6 +109,7 @@ export async function unloadKexec(options: WorkOptions = {}): Promise<void> {
   await runStep(options, "unload", "Drop the loaded kernel", async () => {
     try {
       await dropLoaded();
+      await forgetLoaded();
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
       throw explainKexecFailure("drop the loaded kernel", error, await circumstances());

@@ -29,6 +29,8 @@ export interface MethodNeeds {
   commandLineBytes: number;
   /** Entries in the firmware's memory map. */
   memoryRanges: number;
+  /** Why the kernel is not unpacked before the jump, as the end of a sentence; undefined where it can be. */
+  unpackObstacle: string | undefined;
 }
 
 /** MAX_ELFCOREHDR_STR_LEN: kept for a crash kernel's parameter, whatever is loaded (kexec-bzimage64.c). */
@@ -65,9 +67,17 @@ export function chooseMethod(needs: MethodNeeds, rules: SignatureRules): ChosenM
     };
   const lost = lostRanges(needs.memoryRanges);
   if (lost !== undefined && rules.hasKexecLoad !== false) return { method: "kexec_load", reason: lost };
+  if (needs.unpackObstacle === undefined && rules.hasKexecLoad === true)
+    return {
+      method: "kexec_load",
+      reason:
+        "Unpacked and verified before the jump, the kernel is back in a fraction of the time, and nothing here forbids it.",
+    };
+  const why =
+    needs.unpackObstacle ?? "it is not known whether the running kernel has kexec_load (CONFIG_KEXEC)";
   return {
     method: "kexec_file_load",
-    reason: "It needs nothing that only kexec_load does, so the running kernel verifies and places it.",
+    reason: `The running kernel verifies and places this image itself; it is not unpacked before the jump: ${why}.`,
   };
 }
 

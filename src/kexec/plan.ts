@@ -1,6 +1,6 @@
 /** What will be handed to the kernel: decided, checked and shown before anything is touched. */
 import { RekernelError } from "../core/errors.ts";
-import { readBzImage } from "../formats/bzimage.ts";
+import { type BzImage, readBzImage, unpackPayload } from "../formats/bzimage.ts";
 import type { AddressRange } from "../formats/memory-map.ts";
 import { type UkiProfile, ukiCommandLine, ukiSection } from "../formats/uki.ts";
 import type { KexecFile } from "../host/kexec.ts";
@@ -17,7 +17,7 @@ import {
   nextCommandLine,
 } from "./command-line.ts";
 import { prepareInitrd } from "./initrd-files.ts";
-import { layOutSegments } from "./lay-out.ts";
+import { type LayoutRequest, layOutSegments } from "./lay-out.ts";
 import { type ImageKind, imageKind } from "./loaders/kind.ts";
 import type { KexecMemory } from "./memory.ts";
 import { chooseMethod, type KexecMethod, lostRanges } from "./method.ts";
@@ -29,6 +29,13 @@ import { assessImage, type ImageAssessment } from "./signature/assess.ts";
 import { readSignatureFacts } from "./signature/facts.ts";
 import type { KexecPrediction } from "./signature/predict.ts";
 import type { SignatureVerdict } from "./signature/verify.ts";
+import {
+  chooseDigest,
+  isUnpackingFailure,
+  type UnpackedInitrd,
+  unpackInitrd,
+  unpackObstacle,
+} from "./unpack.ts";
 
 export interface KexecRequest extends CommandLineChoice {
   /** Path of the kernel: a bzImage, an ELF file or a multiboot image, packed or not, or a unified kernel image. */
@@ -48,7 +55,9 @@ export interface KexecRequest extends CommandLineChoice {
   syscall?: "auto" | KexecMethod | undefined;
   /** Enter the kernel by its 32-bit entry. */
   entry32Bit?: boolean | undefined;
-  /** How the purgatory verifies the segments of kexec_load. Default `sha256`. */
+  /** False: kernel and initrd unpack themselves after the jump. Default: before it, where kexec_load is possible. */
+  unpack?: boolean | undefined;
+  /** How the purgatory verifies the segments of kexec_load. Default: by what can be verified before the jump. */
   digest?: DigestKind | undefined;
   /** I/O port of the serial line on which the purgatory speaks. Default: that of the next kernel's console. */
   serialPort?: number | undefined;
@@ -75,8 +84,10 @@ export interface KexecPlan {
   profile: string | undefined;
   /** What the initrd is made of, in the order in which it is unpacked. */
   initrds: readonly { from: string; bytes: number }[];
-  /** All of them together, with what stands between them. */
+  /** All of them together as they are handed over, with what stands between them. */
   initrdBytes: number;
+  /** Whether anything of it was unpacked beforehand. */
+  initrdForm: "as-is" | "decompressed";
   modules: readonly { path: string; commandLine: string; bytes: number }[];
   commandLine: string;
   /** Where it comes from, apart from what is appended. */
@@ -99,6 +110,8 @@ export interface PlannedLayout {
   memoryFrom: KexecMemory["source"];
   /** How the purgatory verifies the segments. */
   digest: DigestKind;
+  /** Why so, in a full sentence. */
+  digestReason: string;
   /** Into the purgatory. */
   entry: bigint;
   /** Where the purgatory goes on, in the next kernel. */
@@ -141,36 +154,66 @@ export async function prepareKexec(
   runningCommandLine: string,
   host: HostPaths = thisHost,
 ): Promise<PreparedKexec> {
-  const { image, memoryMap, digest = "sha256" } = request;
+  try {
+    return await prepare(request, runningCommandLine, host);
+  } catch (error) {
+    if (request.unpack === false || !isUnpackingFailure(error)) throw error;
+    // What is wrong with the packed image, too, is told by it.
+    const packed = await prepare({ ...request, unpack: false }, runningCommandLine, host);
+    const note = `Kernel and initrd are not unpacked before the jump: ${error.message}`;
+    return { ...packed, plan: { ...packed.plan, notes: [note, ...packed.plan.notes] } };
+  }
+}
+
+async function prepare(
+  request: KexecRequest,
+  runningCommandLine: string,
+  host: HostPaths,
+): Promise<PreparedKexec> {
+  const { image, memoryMap } = request;
   const file = await readInputFile(image, "kernel image");
   const unwrapped = unwrapKernel(file, image, request.profile);
   const { kernel, uki, profile } = unwrapped;
   const kernelFrom = kernelOrigin(unwrapped, image);
   const kind = imageKind(kernel, kernelFrom);
   const modules = await readModules(request.modules, kind, kernelFrom);
-  const header = kind === "bzimage" ? readBzImage(kernel, kernelFrom).header : undefined;
+  const bzImage = kind === "bzimage" ? readBzImage(kernel, kernelFrom) : undefined;
   const ofImage = profile && ukiCommandLine(profile);
   const commandLine = nextCommandLine(request, runningCommandLine, ofImage);
-  checkCommandLine(commandLine, header?.cmdlineSize, image);
+  const entry32Bit = request.entry32Bit === true;
+  const givenMap = memoryMap !== undefined;
+  const obstacle = await unpackObstacle(
+    {
+      wanted: request.unpack !== false,
+      image: bzImage,
+      entry32Bit,
+      commandLine,
+      runningCommandLine,
+      givenMap,
+    },
+    host,
+  );
+  checkCommandLine(commandLine, bzImage?.header.cmdlineSize, image);
   const [facts, firmwareMap, processor] = await Promise.all([
     readSignatureFacts(host),
     readFirmwareMemmap(host),
     readProcessor(host),
   ]);
-  const fiveLevelPaging = memoryMap === undefined && processor.fiveLevelPaging;
+  const fiveLevelPaging = !givenMap && processor.fiveLevelPaging;
   const memoryRanges = firmwareMap?.length ?? 0;
   const { method, reason } = chooseMethod(
     {
       wish: request.syscall ?? "auto",
       name: kernelFrom,
       kind,
-      header,
-      entry32Bit: request.entry32Bit === true,
-      givenMap: memoryMap !== undefined,
+      header: bzImage?.header,
+      entry32Bit,
+      givenMap,
       modules: modules.length > 0,
       fiveLevelPaging,
       commandLineBytes: Buffer.byteLength(commandLine) + 1,
       memoryRanges,
+      unpackObstacle: obstacle,
     },
     facts.rules,
   );
@@ -178,7 +221,7 @@ export async function prepareKexec(
   const initrd = await prepareInitrd(request, profile, byKernel);
   const laidOut = byKernel
     ? undefined
-    : await layOutSegments(
+    : await layOut(
         {
           kind,
           kernel,
@@ -187,22 +230,25 @@ export async function prepareKexec(
           initrd: (initrd.file ?? []) as readonly Uint8Array[],
           modules,
           commandLine,
-          entry32Bit: request.entry32Bit === true,
+          entry32Bit,
           fiveLevelPaging,
           deviceTree: profile && ukiSection(profile, ".dtb"),
-          digest,
           serialPort: request.serialPort,
           memoryMap,
           within: request.within,
           efi: request.efi,
         },
+        obstacle === undefined ? bzImage : undefined,
+        request,
         runningCommandLine,
         host,
       );
-  const release = header && releaseOf(header.kernelVersion);
+  const release = bzImage && releaseOf(bzImage.header.kernelVersion);
   const unequipped = release === undefined ? undefined : await missingModules(release);
-  const assessment: Partial<ImageAssessment> =
-    memoryMap === undefined ? assessImage(kernel, kernelFrom, method, facts) : {};
+  const kernelForm = laidOut !== undefined && obstacle === undefined ? "decompressed" : "as-is";
+  const assessment: Partial<ImageAssessment> = givenMap
+    ? {}
+    : assessImage(kernel, kernelFrom, method, facts, kernelForm === "decompressed");
   const lost = byKernel ? lostRanges(memoryRanges) : undefined;
   const plan: KexecPlan = {
     image,
@@ -210,10 +256,11 @@ export async function prepareKexec(
     release,
     kernelFrom,
     kernelBytes: kernel.length,
-    kernelForm: "as-is",
+    kernelForm,
     profile: uki?.hasProfiles && profile ? profileName(profile) : undefined,
     initrds: initrd.parts,
-    initrdBytes: initrd.bytes,
+    initrdBytes: laidOut?.initrdBytes ?? initrd.bytes,
+    initrdForm: laidOut?.initrdForm ?? "as-is",
     modules: modules.map(({ name, commandLine, data }) => ({ path: name, commandLine, bytes: data.length })),
     commandLine,
     commandLineFrom: commandLineOrigin(request, ofImage),
@@ -221,13 +268,13 @@ export async function prepareKexec(
     methodReason: reason,
     prediction: assessment.prediction,
     signature: assessment.signature,
-    layout: laidOut && plannedLayout(laidOut.layout, laidOut.memory, digest),
+    layout: laidOut?.planned,
     notes: [
       ...(lost === undefined ? [] : [lost]),
       ...(profile ? leftBehind(profile, method) : []),
       ...initrd.notes,
-      ...(laidOut?.layout.notes ?? []),
-      ...(unequipped === undefined || memoryMap !== undefined ? [] : [unequipped]),
+      ...(laidOut?.notes ?? []),
+      ...(unequipped === undefined || givenMap ? [] : [unequipped]),
       ...(assessment.notes ?? []),
     ],
   };
@@ -235,6 +282,42 @@ export async function prepareKexec(
     ? { by: "kexec_load", layout: laidOut.layout }
     : { by: "kexec_file_load", kernel: kernel === file ? image : [kernel], initrd: initrd.file };
   return { plan, handover };
+}
+
+/**
+ * Segments for kexec_load, of kernel and initrd unpacked where that is possible.
+ *
+ * @param packed the bzImage to unpack; undefined for a kernel that is started as it is
+ */
+async function layOut(
+  given: Omit<LayoutRequest, "digest">,
+  packed: BzImage | undefined,
+  request: KexecRequest,
+  runningCommandLine: string,
+  host: HostPaths,
+) {
+  const { digest, reason } = await chooseDigest(request.digest, given.memoryMap !== undefined, host);
+  const kernel: Partial<LayoutRequest> =
+    packed === undefined
+      ? {}
+      : { kind: "vmlinux", kernel: unpackPayload(packed, given.kernelName), unpackedFrom: packed };
+  // SHA-256 of an unpacked initrd takes the purgatory longer than the kernel takes to unpack it.
+  const initrd: UnpackedInitrd =
+    request.unpack !== false && digest === "sum" && given.memoryMap === undefined && given.initrd.length > 0
+      ? await unpackInitrd(given.initrd, (kernel.kernel ?? given.kernel).length, host)
+      : { data: [...given.initrd], decompressed: false, notes: [] };
+  const { layout, memory } = await layOutSegments(
+    { ...given, ...kernel, initrd: initrd.data, digest },
+    runningCommandLine,
+    host,
+  );
+  return {
+    layout,
+    planned: { ...plannedLayout(layout, memory, digest), digestReason: reason },
+    initrdForm: initrd.decompressed ? ("decompressed" as const) : ("as-is" as const),
+    initrdBytes: initrd.data.reduce((sum, { length }) => sum + length, 0),
+    notes: [...layout.notes, ...initrd.notes],
+  };
 }
 
 function kernelOrigin({ uki, packedWith }: UnwrappedKernel, image: string): string {
@@ -267,7 +350,7 @@ function plannedLayout(
   { entry, kernelEntry, segments }: SegmentLayout,
   memory: KexecMemory,
   digest: DigestKind,
-): PlannedLayout {
+): Omit<PlannedLayout, "digestReason"> {
   return {
     memoryFrom: memory.source,
     digest,

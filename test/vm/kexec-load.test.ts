@@ -48,6 +48,7 @@ describe("rekernel kexec load --syscall kexec_load", () => {
         word,
         "--syscall",
         "kexec_load",
+        "--no-unpack",
         ...more,
       );
     };

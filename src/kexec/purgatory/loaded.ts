@@ -23,8 +23,8 @@ export interface ExpectedImage {
 
 export type LoadedImageCheck =
   | { state: "intact" }
-  /** In full sentences. */
-  | { state: "differs"; differences: readonly string[] }
+  /** `differences` in full sentences; another layout is another image, not the same one changed. */
+  | { state: "differs"; sameLayout: boolean; differences: readonly string[] }
   /** Nobody knows. `reason` completes "cannot be read: …". */
   | { state: "unreadable"; reason: string };
 
@@ -52,6 +52,7 @@ export async function checkLoadedImage(
 function compareLoadedImage(expected: ExpectedImage, loaded: LoadedImage): LoadedImageCheck {
   if (loaded.state === "unreadable") return loaded;
   const differences: string[] = [];
+  const changed: string[] = [];
   if (loaded.state === "none") differences.push("No kernel is loaded any more.");
   else {
     if (hexadecimal(loaded.entry) !== expected.entry)
@@ -64,11 +65,16 @@ function compareLoadedImage(expected: ExpectedImage, loaded: LoadedImage): Loade
       else if (segment.dataBytes !== dataBytes || segment.memoryBytes !== memoryBytes)
         differences.push(`The ${name} at ${address} has another size.`);
       else if (segment.sha256 !== sha256)
-        differences.push(`The ${name} at ${address} is not what was loaded: its SHA-256 differs.`);
+        changed.push(`The ${name} at ${address} is not what was loaded: its SHA-256 differs.`);
     }
     for (const address of found.keys()) differences.push(`Something else is loaded at ${address}.`);
   }
-  return differences.length === 0 ? { state: "intact" } : { state: "differs", differences };
+  if (differences.length + changed.length === 0) return { state: "intact" };
+  return {
+    state: "differs",
+    sameLayout: differences.length === 0,
+    differences: [...differences, ...changed],
+  };
 }
 
 function hexadecimal(address: bigint): string {

@@ -7,7 +7,7 @@ import { type SignatureVerdict, verifyImage } from "./verify.ts";
 
 export interface ImageAssessment {
   prediction: KexecPrediction;
-  /** Undefined for kexec_load, which verifies nothing. */
+  /** Undefined for kexec_load of an image that is not unpacked here: nobody looks at its signature. */
   signature: SignatureVerdict | undefined;
   /** What is odd all the same, in full sentences. */
   notes: readonly string[];
@@ -16,18 +16,23 @@ export interface ImageAssessment {
 /**
  * @param image the kernel as the system call gets it, out of whatever it was packed in
  * @param name of it, for people
+ * @param unpacked by rekernel, for kexec_load: its signature is looked at in place of the kernel, which sees none
  */
 export function assessImage(
   image: Uint8Array,
   name: string,
   method: KexecMethod,
   facts: SignatureFacts,
+  unpacked = false,
 ): ImageAssessment {
-  if (method === "kexec_load")
+  if (method === "kexec_load" && !unpacked)
     return { prediction: predictKexec(method, undefined, facts.rules), signature: undefined, notes: [] };
   const signature = verifyImage(image, name, facts.keys);
   const notes = signature.outcome === "invalid" ? [] : revocations(image, name, signature, facts);
-  return { prediction: predictKexec(method, signature, facts.rules), signature, notes };
+  if (method === "kexec_load" && signature.outcome === "invalid" && signature.signatures > 0)
+    notes.push(`The running kernel would not find the image's signature valid: ${signature.reason}`);
+  const asked = method === "kexec_load" ? undefined : signature;
+  return { prediction: predictKexec(method, asked, facts.rules), signature, notes };
 }
 
 /** The firmware starts nothing that dbx names; kexec looks at less of it. */

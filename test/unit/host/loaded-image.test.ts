@@ -194,21 +194,24 @@ describe("the loaded image", () => {
       ),
     ).toEqual({
       state: "differs",
+      sameLayout: false,
       differences: [
         "The jump goes to 0x20010 instead of 0x1000.",
-        "The boot_params at 0x20000 is not what was loaded: its SHA-256 differs.",
         "The kernel at 0x140003000 has another size.",
         "The initrd at 0x70000 is not there.",
         "Something else is loaded at 0x60000.",
+        "The boot_params at 0x20000 is not what was loaded: its SHA-256 differs.",
       ],
     });
     memory.lastPage[pageBytes - 1]! ^= 1;
     expect(await checkLoadedImage(expected, host(memory))).toEqual({
       state: "differs",
+      sameLayout: true,
       differences: ["The initrd at 0x60000 is not what was loaded: its SHA-256 differs."],
     });
     expect(await checkLoadedImage(expected, host(new Memory()))).toEqual({
       state: "differs",
+      sameLayout: false,
       differences: ["No kernel is loaded any more."],
     });
   });

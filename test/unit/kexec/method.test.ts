@@ -17,6 +17,7 @@ const needs: MethodNeeds = {
   fiveLevelPaging: false,
   commandLineBytes: 100,
   memoryRanges: 20,
+  unpackObstacle: "that was asked for",
 };
 const rules: SignatureRules = {
   state: {
@@ -98,6 +99,27 @@ test.each<[string, Partial<MethodNeeds>, Partial<SignatureRules>, string, RegExp
   ["129 ranges, one call", { memoryRanges: 129 }, { hasKexecLoad: false }, "kexec_file_load", /verifies/],
   ["a wish under lockdown", { wish: "kexec_load" }, { lockdown: "integrity" }, "kexec_load", /asked for/],
   ["a wish for what is missing", { wish: "kexec_load" }, { hasKexecLoad: false }, "kexec_load", /asked/],
+  [
+    "nothing in the way",
+    { unpackObstacle: undefined },
+    {},
+    "kexec_load",
+    /Unpacked and verified before the jump/,
+  ],
+  [
+    "a kernel that unpacks itself",
+    { unpackObstacle: "it cannot be moved" },
+    {},
+    "kexec_file_load",
+    /not unpacked before the jump: it cannot be moved\./,
+  ],
+  [
+    "nothing known",
+    { unpackObstacle: undefined },
+    { hasKexecLoad: undefined },
+    "kexec_file_load",
+    /CONFIG_KEXEC/,
+  ],
   ["a wish", { wish: "kexec_file_load" }, {}, "kexec_file_load", /asked for/],
 ])("%s", (_, need, rule, method, reason) => {
   const chosen = chooseMethod({ ...needs, ...need }, { ...rules, ...rule });
