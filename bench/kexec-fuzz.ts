@@ -13,7 +13,7 @@ else {
   console.log(
     `${runs} mutated images of kexec: ${fuzzed.plans} plans, ${fuzzed.errors} clear errors, no crash`,
   );
-  console.log(`slowest          ${fuzzed.slowestMs.toFixed(0)} ms (${fuzzed.slowest})`);
+  console.log(`slowest          ${fuzzed.slowestMs.toFixed(0)} ms of processor time (${fuzzed.slowest})`);
   console.log(`memory in use    ${fuzzed.peakGrowthMiB.toFixed(0)} MiB more than before, at most`);
   console.log(`all              ${(elapsedMs / 1000).toFixed(0)} s`);
 }

@@ -1,4 +1,5 @@
 /** What comes into memory beside a Multiboot kernel: its modules and its symbols. */
+import { basename } from "node:path";
 import { RekernelError } from "../../core/errors.ts";
 import type { SectionTable } from "../../formats/elf/executable.ts";
 import type { MultibootModule } from "../../formats/multiboot/information-1.ts";
@@ -35,7 +36,8 @@ export function putModules(builder: LayoutBuilder, input: LoaderInput, behind: b
     `${name} ${commandLine}`.trim();
   if (modules.length <= moduleSegmentLimit)
     return modules.map((module) => {
-      const { name, data } = module;
+      const { data } = module;
+      const name = basename(module.name);
       const place = reserveBehind(
         builder,
         { name: `module ${name}`, size: data.length, from: "bottom" },

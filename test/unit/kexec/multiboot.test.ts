@@ -157,7 +157,7 @@ describe("a Multiboot kernel", () => {
     );
     const modules = [{ name: "/big", commandLine: "", data: Buffer.alloc(600 << 20) }];
     expect(() => loadMultiboot(input(kernelOf({ version: 1 }), { modules }))).toThrow(
-      /no room for the module \/big: it needs 600 MiB .*largest free range/,
+      /no room for the module big: it needs 600 MiB .*largest free range/,
     );
     // What is left of memory lies in front of the kernel only, or above 4 GiB.
     const tight: MemoryRange[] = [
