@@ -63,11 +63,41 @@ describe("rekernel kexec", () => {
     });
 
     const args = ["--initrd", initrd, "--reuse-cmdline", "--append", "rekernel.test=1"];
+    const nobody = async (...words: string[]) => {
+      const command = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        rekernel,
+        ...words,
+        "--json",
+      ];
+      const { exitCode, stdout } = await vm.run(command);
+      return { exitCode, result: JSON.parse(stdout) };
+    };
+    expect(await nobody("kexec", "load", image, ...args)).toMatchObject({
+      exitCode: 5,
+      result: { error: { code: "RK-NOT-ROOT" } },
+    });
     expect(await cli(vm, "kexec", "load", image, ...args)).toMatchObject({
       exitCode: 0,
       result: { image, initrds: [{ from: initrd }], release: newest },
     });
     expect((await cli(vm, "kexec", "status")).result).toMatchObject({ loaded: true });
+    // Others can neither start it nor drop it.
+    for (const verb of ["exec", "unload"])
+      expect(await nobody("kexec", verb)).toMatchObject({
+        exitCode: 5,
+        result: { error: { code: "RK-NOT-ROOT" } },
+      });
+    // Loaded twice, by either call: the second one replaces the first. An initrd that is cut off is noted.
+    await vm.run(`head -c 100000 ${initrd} >/tmp/cut`);
+    for (const syscall of ["kexec_load", "kexec_file_load"]) {
+      const again = await cli(vm, "kexec", "load", image, "--initrd", "/tmp/cut", "--syscall", syscall);
+      expect(again).toMatchObject({ exitCode: 0, result: { loaded: true, method: syscall } });
+      expect(again.result.notes.join()).toMatch(/\/tmp\/cut is cut off/);
+    }
     expect((await cli(vm, "kexec", "unload")).exitCode).toBe(0);
     expect((await cli(vm, "kexec", "status")).result).toMatchObject({ loaded: false });
 
