@@ -6,6 +6,7 @@
  *
  * The code is native/purgatory, position-independent; here its parameters are filled in.
  */
+import { RekernelError } from "../../core/errors.ts";
 import { pageSize, segmentLimit } from "../segments/segment.ts";
 import { digestOf } from "./digests.ts";
 import { imageBase64, imageMemoryBytes } from "./image.ts";
@@ -56,8 +57,9 @@ export function purgatoryLimit(kind: Handover["kind"]): bigint | undefined {
  *
  * Verified are the bytes of each segment, not the zeros behind them, and not the purgatory itself.
  *
- * @throws RangeError for more segments than kexec_load takes, or addresses that the kind of hand-over cannot
- *   hold: a layout that {@link purgatoryLimit} was not asked for
+ * @throws RekernelError RK-KEXEC-LAYOUT (1) for more segments than kexec_load takes
+ * @throws RangeError for addresses that the kind of hand-over cannot hold: a layout that {@link purgatoryLimit}
+ *   was not asked for
  */
 export function buildPurgatory(request: PurgatoryRequest): Purgatory {
   const { handover, digest, serialPort = 0 } = request;
@@ -66,7 +68,13 @@ export function buildPurgatory(request: PurgatoryRequest): Purgatory {
   if (view.getBigUint64(0, true) !== parameters.magic || view.getUint32(8, true) !== parameters.version)
     throw new RangeError("the purgatory's image and its parameters do not fit together");
   const regions = request.segments.filter((segment) => segment.data.length > 0);
-  if (regions.length > segmentLimit) throw new RangeError(`${regions.length} segments to verify`);
+  if (regions.length > segmentLimit)
+    throw new RekernelError(
+      "failed",
+      "RK-KEXEC-LAYOUT",
+      `kexec_load would refuse this: ${regions.length} segments, and the kernel takes ${segmentLimit} at most.`,
+      { hint: "Use an image with fewer parts, or fewer modules." },
+    );
   if (!Number.isInteger(serialPort) || serialPort < 0 || serialPort > 0xfff8)
     throw new RangeError(`no serial port is at ${serialPort}`);
 

@@ -225,7 +225,9 @@ describe("the purgatory's parameters", () => {
         expect(() => buildPurgatory(request({ handover }))).toThrow(RangeError);
     }
     const segments = Array.from({ length: 17 }, () => segment("part", 0n, Buffer.of(1)));
-    expect(() => buildPurgatory(request({ segments }))).toThrow(RangeError);
+    expect(() => buildPurgatory(request({ segments }))).toThrow(
+      expect.objectContaining({ code: "RK-KEXEC-LAYOUT", message: expect.stringContaining("17 segments") }),
+    );
     expect(() => buildPurgatory(request({ serialPort: 0x10000 }))).toThrow(RangeError);
   });
 });
