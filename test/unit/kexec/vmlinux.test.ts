@@ -58,7 +58,8 @@ describe("a vmlinux", () => {
   test("lies anywhere, moved to any address of its window, with KASLR_FLAG", () => {
     fc.assert(
       fc.property(
-        fc.double({ min: 0, max: 1, maxExcluded: true }),
+        // A product with what is closer to 1 can be rounded to the limit itself.
+        fc.double({ min: 0, max: 0.999999 }),
         fc.nat({ max: 100 }),
         (where, initrdMiB) => {
           const limits: number[] = [];
