@@ -3,6 +3,7 @@
 /** Each measures when it is imported, and reads `--json` from the command line. */
 const benches: Readonly<Record<string, () => Promise<unknown>>> = {
   builds: () => import("./builds.ts"),
+  kexec: () => import("./kexec.ts"),
   "kexec-fuzz": () => import("./kexec-fuzz.ts"),
 };
 

@@ -67,18 +67,20 @@ export function chooseMethod(needs: MethodNeeds, rules: SignatureRules): ChosenM
     };
   const lost = lostRanges(needs.memoryRanges);
   if (lost !== undefined && rules.hasKexecLoad !== false) return { method: "kexec_load", reason: lost };
-  if (needs.unpackObstacle === undefined && rules.hasKexecLoad === true)
-    return {
-      method: "kexec_load",
-      reason:
-        "Unpacked and verified before the jump, the kernel is back in a fraction of the time, and nothing here forbids it.",
-    };
   const why =
-    needs.unpackObstacle ?? "it is not known whether the running kernel has kexec_load (CONFIG_KEXEC)";
-  return {
-    method: "kexec_file_load",
-    reason: `The running kernel verifies and places this image itself; it is not unpacked before the jump: ${why}.`,
-  };
+    needs.unpackObstacle ??
+    (rules.hasKexecLoad === false ? "the running kernel has no kexec_load" : undefined);
+  // Where it is not known whether there is kexec_load, loading finds out and takes the other one.
+  return why === undefined
+    ? {
+        method: "kexec_load",
+        reason:
+          "Unpacked and verified before the jump, the kernel is back in a fraction of the time, and nothing here forbids it.",
+      }
+    : {
+        method: "kexec_file_load",
+        reason: `The running kernel verifies and places this image itself; it is not unpacked before the jump: ${why}.`,
+      };
 }
 
 /** What the next kernel does not hear of when kexec_file_load starts it; undefined where that is nothing. */
