@@ -31,6 +31,13 @@ int asking(void) { return 1; }
 int other(void) { return sizeof("LARGE"); }
 `,
   "drivers/stranger.c": `int stranger(void) { return 3; }\n`,
+  // So many that the text of the sources is asked before the compiler is.
+  ...Object.fromEntries(
+    ["one", "two", "three", "four", "five"].map((name) => [
+      `drivers/${name}.c`,
+      `#include <deep.h>\nint ${name}(void) { return 0; }\n`,
+    ]),
+  ),
 };
 
 const trees: KernelTrees = {
@@ -57,7 +64,9 @@ const unit = (source: string): Unit => ({
   modfile: source,
   command: ["gcc", "-O2", "-Iinclude"],
 });
-const units = ["reached", "aside", "pasting", "asking", "stranger"].map((name) => unit(`drivers/${name}.c`));
+const units = Object.keys(sources)
+  .filter((source) => source.endsWith(".c"))
+  .map(unit);
 
 async function compiled(...patches: string[]): Promise<string[]> {
   const touched = await applyPatches(
