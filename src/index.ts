@@ -48,9 +48,10 @@ export { type ChoiceOptions, chooseKernel } from "./kexec/choice/choose.ts";
 export { type ChoiceChanges, requestOfChoice } from "./kexec/choice/request.ts";
 export { type ExecOptions, type ExecStarted, execKexec, type Leaving } from "./kexec/exec.ts";
 export type { HookRun, NextKernel } from "./kexec/hooks.ts";
+export type { PlannedLayout } from "./kexec/lay-out.ts";
 export { type LoadKexecOptions, loadKexec, unloadKexec } from "./kexec/load.ts";
 export type { KexecMethod } from "./kexec/method.ts";
-export { type KexecPlan, type KexecRequest, type PlannedLayout, planKexec } from "./kexec/plan.ts";
+export { type KexecPlan, type KexecRequest, planKexec } from "./kexec/plan.ts";
 export type { Finding, Severity } from "./kexec/preflight/finding.ts";
 export { type KexecPreflight, preflightKexec } from "./kexec/preflight/preflight.ts";
 export {

@@ -1,4 +1,5 @@
-import type { KexecPlan, PlannedLayout } from "../kexec/plan.ts";
+import type { PlannedLayout } from "../kexec/lay-out.ts";
+import type { KexecPlan } from "../kexec/plan.ts";
 import type { KexecPrediction } from "../kexec/signature/predict.ts";
 import type { CommandContext } from "./context.ts";
 import { printable } from "./printable.ts";

@@ -1,4 +1,5 @@
 /** The command line for the next kernel. Pure. */
+import { RekernelError } from "../core/errors.ts";
 
 export interface CommandLineChoice {
   /** The whole line. */
@@ -51,4 +52,25 @@ export function nextCommandLine(choice: CommandLineChoice, running: string, ofIm
 /** Words as the kernel's early code sees them, which knows no quotes (arch/x86/boot/cmdline.c). */
 export function earlyWords(line: string): string[] {
   return line.split(/\s+/);
+}
+
+/** COMMAND_LINE_SIZE of arch/x86/include/asm/setup.h, for images that do not tell their own. */
+const defaultCommandLineLimit = 2048;
+
+/**
+ * @param limit with the NUL, by the image's boot header
+ * @param image what it is called in messages
+ * @throws RekernelError RK-COMMAND-LINE-TOO-LONG (4), RK-USAGE (2) for a NUL byte in it
+ */
+export function checkCommandLine(commandLine: string, limit = defaultCommandLineLimit, image: string): void {
+  const bytes = Buffer.byteLength(commandLine) + 1;
+  if (bytes > limit)
+    throw new RekernelError(
+      "refused",
+      "RK-COMMAND-LINE-TOO-LONG",
+      `The command line takes ${bytes} bytes, but ${image} accepts ${limit} at most.`,
+      { hint: "The kernel would cut it off. Leave out what the next kernel does not need." },
+    );
+  if (commandLine.includes("\0"))
+    throw new RekernelError("usage", "RK-USAGE", "The command line holds a NUL byte.");
 }

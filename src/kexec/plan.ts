@@ -1,8 +1,7 @@
 /** What will be handed to the kernel: decided, checked and shown before anything is touched. */
-import { RekernelError } from "../core/errors.ts";
-import { type BzImage, readBzImage, unpackPayload } from "../formats/bzimage.ts";
+import { readBzImage } from "../formats/bzimage.ts";
 import type { AddressRange } from "../formats/memory-map.ts";
-import { type UkiProfile, ukiCommandLine, ukiSection } from "../formats/uki.ts";
+import { ukiCommandLine, ukiSection } from "../formats/uki.ts";
 import type { KexecFile } from "../host/kexec.ts";
 import { readFirmwareMemmap } from "../host/memory-map.ts";
 import { type HostPaths, thisHost } from "../host/paths.ts";
@@ -13,13 +12,14 @@ import { type UnwrappedKernel, unwrapKernel } from "../kernel/unwrap.ts";
 import {
   type CommandLineChoice,
   type CommandLineOrigin,
+  checkCommandLine,
   commandLineOrigin,
   nextCommandLine,
 } from "./command-line.ts";
 import { prepareInitrd } from "./initrd-files.ts";
-import { type LayoutRequest, layOutSegments } from "./lay-out.ts";
+import { layOutUnpacked, type PlannedLayout } from "./lay-out.ts";
+import { leftBehind } from "./left-behind.ts";
 import { type ImageKind, imageKind } from "./loaders/kind.ts";
-import type { KexecMemory } from "./memory.ts";
 import { chooseMethod, type KexecMethod, lostRanges } from "./method.ts";
 import { type ModuleRequest, readModules } from "./modules.ts";
 import { missingModules } from "./next-modules.ts";
@@ -29,13 +29,7 @@ import { assessImage, type ImageAssessment } from "./signature/assess.ts";
 import { readSignatureFacts } from "./signature/facts.ts";
 import type { KexecPrediction } from "./signature/predict.ts";
 import type { SignatureVerdict } from "./signature/verify.ts";
-import {
-  chooseDigest,
-  isUnpackingFailure,
-  type UnpackedInitrd,
-  unpackInitrd,
-  unpackObstacle,
-} from "./unpack.ts";
+import { isUnpackingFailure, unpackObstacle } from "./unpack.ts";
 
 export interface KexecRequest extends CommandLineChoice {
   /** Path of the kernel: a bzImage, an ELF file or a multiboot image, packed or not, or a unified kernel image. */
@@ -103,21 +97,6 @@ export interface KexecPlan {
   layout: PlannedLayout | undefined;
   /** What the administrator should know, in full sentences. */
   notes: readonly string[];
-}
-
-export interface PlannedLayout {
-  /** Where the memory map comes from: the firmware, the running kernel (/proc/iomem) or a given file. */
-  memoryFrom: KexecMemory["source"];
-  /** How the purgatory verifies the segments. */
-  digest: DigestKind;
-  /** Why so, in a full sentence. */
-  digestReason: string;
-  /** Into the purgatory. */
-  entry: bigint;
-  /** Where the purgatory goes on, in the next kernel. */
-  kernelEntry: bigint;
-  /** By address. `end` is behind the last byte of memory; `bytes` of it are loaded, the rest is zeroed. */
-  segments: readonly (AddressRange & { name: string; bytes: number; memoryBytes: number })[];
 }
 
 /** What the system call gets. */
@@ -221,7 +200,7 @@ async function prepare(
   const initrd = await prepareInitrd(request, profile, byKernel);
   const laidOut = byKernel
     ? undefined
-    : await layOut(
+    : await layOutUnpacked(
         {
           kind,
           kernel,
@@ -284,99 +263,12 @@ async function prepare(
   return { plan, handover };
 }
 
-/**
- * Segments for kexec_load, of kernel and initrd unpacked where that is possible.
- *
- * @param packed the bzImage to unpack; undefined for a kernel that is started as it is
- */
-async function layOut(
-  given: Omit<LayoutRequest, "digest">,
-  packed: BzImage | undefined,
-  request: KexecRequest,
-  runningCommandLine: string,
-  host: HostPaths,
-) {
-  const { digest, reason } = await chooseDigest(request.digest, given.memoryMap !== undefined, host);
-  const kernel: Partial<LayoutRequest> =
-    packed === undefined
-      ? {}
-      : { kind: "vmlinux", kernel: unpackPayload(packed, given.kernelName), unpackedFrom: packed };
-  // SHA-256 of an unpacked initrd takes the purgatory longer than the kernel takes to unpack it.
-  const initrd: UnpackedInitrd =
-    request.unpack !== false && digest === "sum" && given.memoryMap === undefined && given.initrd.length > 0
-      ? await unpackInitrd(given.initrd, (kernel.kernel ?? given.kernel).length, host)
-      : { data: [...given.initrd], decompressed: false, notes: [] };
-  const { layout, memory } = await layOutSegments(
-    { ...given, ...kernel, initrd: initrd.data, digest },
-    runningCommandLine,
-    host,
-  );
-  return {
-    layout,
-    planned: { ...plannedLayout(layout, memory, digest), digestReason: reason },
-    initrdForm: initrd.decompressed ? ("decompressed" as const) : ("as-is" as const),
-    initrdBytes: initrd.data.reduce((sum, { length }) => sum + length, 0),
-    notes: [...layout.notes, ...initrd.notes],
-  };
-}
-
 function kernelOrigin({ uki, packedWith }: UnwrappedKernel, image: string): string {
   const file = packedWith === "none" ? image : `${image} (packed with ${packedWith})`;
   return uki ? `.linux of ${file}` : file;
 }
 
-/** COMMAND_LINE_SIZE of arch/x86/include/asm/setup.h, for images that do not tell their own. */
-const defaultCommandLineLimit = 2048;
-
-function checkCommandLine(commandLine: string, limit = defaultCommandLineLimit, image: string): void {
-  const bytes = Buffer.byteLength(commandLine) + 1;
-  if (bytes > limit)
-    throw new RekernelError(
-      "refused",
-      "RK-COMMAND-LINE-TOO-LONG",
-      `The command line takes ${bytes} bytes, but ${image} accepts ${limit} at most.`,
-      { hint: "The kernel would cut it off. Leave out what the next kernel does not need." },
-    );
-  if (commandLine.includes("\0"))
-    throw new RekernelError("usage", "RK-USAGE", "The command line holds a NUL byte.");
-}
-
 /** The release is the first word of the boot header's text. */
 export function releaseOf(kernelVersion: string): string | undefined {
   return /^\S+/.exec(kernelVersion)?.[0];
-}
-
-function plannedLayout(
-  { entry, kernelEntry, segments }: SegmentLayout,
-  memory: KexecMemory,
-  digest: DigestKind,
-): Omit<PlannedLayout, "digestReason"> {
-  return {
-    memoryFrom: memory.source,
-    digest,
-    entry,
-    kernelEntry,
-    segments: segments.map(({ name, address, data, memoryBytes }) => ({
-      name,
-      start: address,
-      end: address + BigInt(memoryBytes),
-      bytes: data.length,
-      memoryBytes,
-    })),
-  };
-}
-
-function leftBehind(profile: UkiProfile, method: KexecMethod): string[] {
-  const has = (...names: string[]) => profile.sections.some(({ name }) => names.includes(name));
-  return [
-    ...(method === "kexec_file_load" && has(".dtb", ".dtbauto")
-      ? ["Its device tree is not passed on: on x86-64 only kexec_load does that (--syscall kexec_load)."]
-      : []),
-    ...(method === "kexec_load" && has(".dtbauto")
-      ? ["Of its device trees only .dtb is passed on, not those that are chosen by the machine (.dtbauto)."]
-      : []),
-    ...(has(".pcrsig", ".pcrpkey")
-      ? ["Nothing is measured into the TPM: what is sealed to this image's PCR 11 does not open."]
-      : []),
-  ];
 }
