@@ -11,9 +11,11 @@ import { rebootKexec, sync } from "../../host/reboot.ts";
 import { runningKernel } from "../../host/running-kernel.ts";
 import { SyscallError } from "../../host/syscall.ts";
 import { dropLoaded, loadKexec, requireKexec } from "../load.ts";
+import { forgetLoaded } from "../loaded-record.ts";
 import { type ImageKind, kindNames } from "../loaders/kind.ts";
 import { moduleRequest } from "../modules.ts";
 import { type KexecPlan, type KexecRequest, planKexec } from "../plan.ts";
+import { verifyBeforeJump } from "../verify.ts";
 import { type CompatCommand, type CompatLoad, type CompatWork, compatExit } from "./command.ts";
 import type { ImageType } from "./options.ts";
 
@@ -81,6 +83,7 @@ async function runWork(work: CompatWork, output: CompatOutput, options: WorkOpti
     if ((await readKexecState()).loaded !== true)
       throw new Ended("Nothing has been loaded!", compatExit.died);
     await requireCapability("CAP_SYS_BOOT", "Starting another kernel");
+    await verifyBeforeJump(options);
   }
   const loaded = plan === undefined ? {} : { plan };
   if (work.shutdown) return { exitCode: await shutDown(output), ...loaded };
@@ -110,6 +113,7 @@ async function unload(which: "next" | "crash"): Promise<void> {
   await requireKexec();
   try {
     await dropLoaded(which);
+    if (which === "next") await forgetLoaded();
   } catch (error) {
     if (!(error instanceof SyscallError)) throw error;
     throw new Ended(`kexec unload failed: ${errorText(error.errno)}`, compatExit.failed);
@@ -147,7 +151,7 @@ async function load(wanted: CompatLoad, options: WorkOptions): Promise<KexecPlan
     modules: wanted.modules.map(moduleRequest),
     syscall: call,
     entry32Bit: wanted.entry32,
-    digest: wanted.noChecks ? "sum" : "sha256",
+    digest: wanted.noChecks ? "sum" : undefined,
     serialPort: wanted.serialPort,
     within: wanted.within,
     efi: !wanted.noEfi,
