@@ -188,10 +188,11 @@ async function armWatchdog(): Promise<{ watchdog: OpenWatchdog | undefined; note
 export async function clearFallback(record: FallbackRecord): Promise<void> {
   if (record.loader !== undefined) await clearBootOnce(record.loader);
   for (const file of record.files) await rm(file, { force: true });
-  if (record.files.length > 0 && (await initSystem()).kind === "systemd")
-    await runTool("systemctl", ["daemon-reload"]).catch((error: unknown) => {
-      if (!(error instanceof RekernelError)) throw error;
-    });
-  // Last: until then whatever failed can be done again.
+  // After all that it names: until then whatever failed can be done again.
   await removeFallback();
+  if (record.files.length > 0 && (await initSystem()).kind === "systemd")
+    // Early in a busy boot systemd may answer late, or not at all: it only forgets the unit a little later then.
+    await runTool("systemctl", ["daemon-reload"], { signal: AbortSignal.timeout(reloadMs) }).catch(() => {});
 }
+
+const reloadMs = 30_000;
