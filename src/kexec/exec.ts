@@ -67,9 +67,10 @@ export async function execKexec(options: ExecOptions = {}): Promise<ExecStarted>
     );
     return { by: "init", hooks, before };
   }
-  const report = await shutDownHere(options);
-  // No way back and no clean-up after this line: Ctrl-C counts up to here.
-  options.signal?.throwIfAborted();
+  // Once programs end there is no way back: whoever reads our output may be one of them.
+  const now = options.now === true;
+  const report = await shutDownHere(now ? options : { ...options, signal: undefined });
+  if (now) options.signal?.throwIfAborted();
   try {
     return await rebootKexec();
   } catch (error) {
