@@ -28,7 +28,7 @@ Before=shutdown.target
 [Service]
 Type=exec
 ExecStart=${[...program, "kexec", "fallback-watch"].map(unitWord).join(" ")}
-SuccessExitStatus=3
+SuccessExitStatus=3 143
 `;
 }
 
