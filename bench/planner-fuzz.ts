@@ -12,7 +12,7 @@ export interface PlannerFuzz {
   runs: number;
   plans: number;
   errors: number;
-  /** Of processor time: the machine may do something else meanwhile. */
+  /** Of processor time, the faster of two attempts: the machine may do something else meanwhile. */
   slowestMs: number;
   /** The kind of image that took longest, and its number. */
   slowest: string;
@@ -60,17 +60,21 @@ export async function fuzzPlanner(runs: number, seed: number): Promise<PlannerFu
         memoryMap: at(damagedMap ? "damaged-map" : "map"),
         commandLine: "root=/dev/vda1 console=ttyS0",
       };
-      const started = process.cpuUsage();
-      try {
-        await prepareKexec(request, "quiet", machine);
-        result.plans++;
-      } catch (error) {
-        if (!(error instanceof RekernelError))
-          throw new Error(`seed ${seed}, run ${run} (${sample.name})`, { cause: error });
-        result.errors++;
-      }
-      const used = process.cpuUsage(started);
-      const elapsedMs = (used.user + used.system) / 1000;
+      const attempt = async () => {
+        const started = process.cpuUsage();
+        const error = await prepareKexec(request, "quiet", machine).then(
+          () => undefined,
+          (cause: unknown) => cause,
+        );
+        const used = process.cpuUsage(started);
+        return { error, elapsedMs: (used.user + used.system) / 1000 };
+      };
+      const { error, elapsedMs: firstMs } = await attempt();
+      if (error === undefined) result.plans++;
+      else if (error instanceof RekernelError) result.errors++;
+      else throw new Error(`seed ${seed}, run ${run} (${sample.name})`, { cause: error });
+      // A machine that pauses counts as processor time, too, but it does not pause twice for the same image.
+      const elapsedMs = firstMs > result.slowestMs ? Math.min(firstMs, (await attempt()).elapsedMs) : firstMs;
       if (elapsedMs > result.slowestMs) {
         result.slowestMs = elapsedMs;
         result.slowest = `${sample.name}, run ${run}`;
