@@ -74,8 +74,11 @@ class Search {
 
   async extend(before: Along): Promise<Along | undefined> {
     let along = before;
+    let failing: string[] = [];
     for (let round = 0; round < maximumRounds; round++) {
-      let errors = await this.#errors(along, this.#sources(along));
+      // What failed before is asked first: there may be dozens.
+      let errors = await this.#errors(along, failing);
+      if (errors.size === 0) errors = await this.#errors(along, this.#sources(along));
       if (errors.size === 0) {
         // Where all compile, the changed headers have broken others, which have to follow.
         if (along !== before) return this.#withoutNeedless(before, along);
@@ -86,6 +89,7 @@ class Search {
       for (const [source, messages] of errors) more = await this.#withNamed(source, messages, more);
       if (more === along) return undefined;
       along = more;
+      failing = [...errors.keys()];
     }
     return undefined;
   }
@@ -95,6 +99,7 @@ class Search {
   }
 
   async #errors(along: Along, sources: readonly string[]): Promise<Map<string, string>> {
+    if (sources.length === 0) return new Map();
     return compileErrors(this.#versions.trees, await this.#patch(along), sources, this.#options);
   }
 
@@ -165,14 +170,16 @@ class Search {
   async #withoutNeedless(before: Along, found: Along): Promise<Along> {
     let along = found;
     let trials = 0;
-    const tryIt = async (smaller: Along): Promise<void> => {
+    // Of a C file it is that file alone that can miss it.
+    const tryIt = async (smaller: Along, path: string): Promise<void> => {
       if (trials++ >= maximumTrials) return;
-      const errors = await this.#errors(smaller, this.#sources(along)).catch(unlessAborted(this.#options));
+      const sources = path.endsWith(".c") ? [path] : this.#sources(along);
+      const errors = await this.#errors(smaller, sources).catch(unlessAborted(this.#options));
       if (errors?.size === 0) along = smaller;
     };
     for (const path of found.keys())
       if (!before.has(path) && path.endsWith(".h"))
-        await tryIt(new Map([...along].filter(([one]) => one !== path)));
+        await tryIt(new Map([...along].filter(([one]) => one !== path)), path);
     for (const [path, { hunks }] of along) {
       const known = before.get(path);
       const diff = await this.#versions.diffs.of(path);
@@ -184,7 +191,7 @@ class Search {
         if (known?.hunks?.has(hunk)) continue;
         const left = new Set(along.get(path)!.hunks ?? all);
         left.delete(hunk);
-        if (left.size > 0) await tryIt(new Map([...along, [path, { path, hunks: left }]]));
+        if (left.size > 0) await tryIt(new Map([...along, [path, { path, hunks: left }]]), path);
       }
     }
     return along;
