@@ -77,7 +77,8 @@ test("Debian's signature is a stranger's there, and what the firmware's dbx revo
       /it is signed by “Debian Secure Boot Signer.*not among this kernel's keys/,
     ),
   });
-  expect(before["/share/revoked"]).toMatchObject({ predicted: { outcome: "accepted" }, notes: [] });
+  expect(before["/share/revoked"]).toMatchObject({ predicted: { outcome: "accepted" } });
+  expect(before["/share/revoked"]?.notes.join(" ")).not.toContain("(dbx)");
 
   const dbx = "/sys/firmware/efi/efivars/dbx-d719b2cb-3d3a-4596-a3bc-dad00e67656f";
   const written = await vm.run(`chattr -i ${dbx}; dd if=/share/dbx of=${dbx} bs=64K`);
@@ -86,9 +87,7 @@ test("Debian's signature is a stranger's there, and what the firmware's dbx revo
   const digest = authenticodeDigest(revoked, readPe(revoked), "sha256");
   expect((await vm.run("cat /proc/keys")).stdout).toContain(`bin:${digest}`);
   const after = (await outcomesOf("revoked"))["/share/revoked"];
-  expect(after).toMatchObject({
-    predicted: { outcome: "accepted" },
-    notes: [expect.stringContaining("(dbx)")],
-  });
+  expect(after).toMatchObject({ predicted: { outcome: "accepted" } });
+  expect(after?.notes.join(" ")).toContain("The firmware's list of revoked images (dbx) names this one");
   expect(after?.errno).toBeUndefined();
 });
