@@ -1,7 +1,7 @@
 import { stat } from "node:fs/promises";
 import { hasErrno } from "../core/errors.ts";
 import { type HostPaths, thisHost } from "./paths.ts";
-import { isForbidden, readHead } from "./pseudo-files.ts";
+import { isForbidden, readHead, readInteger } from "./pseudo-files.ts";
 
 /** Rules of a few hundred lines are long ones. */
 const maxPolicyBytes = 1 << 20;
@@ -40,4 +40,9 @@ async function exists(path: string): Promise<boolean> {
     if (hasErrno(error)) return false;
     throw error;
   }
+}
+
+/** How many files IMA has measured since boot; undefined without IMA, and for all but root. */
+export function readMeasurementCount(host: HostPaths = thisHost): Promise<number | undefined> {
+  return readInteger(`${host.sys}/kernel/security/ima/runtime_measurements_count`);
 }

@@ -4,7 +4,7 @@ import { type BzImage, unpackPayload } from "../formats/bzimage.ts";
 import { noFirmwareFacts } from "../formats/firmware-facts.ts";
 import type { AddressRange } from "../formats/memory-map.ts";
 import { readFirmwareFacts } from "../host/firmware-facts.ts";
-import { type HostPaths, thisHost } from "../host/paths.ts";
+import type { HostPaths } from "../host/paths.ts";
 import { readInputFile } from "../kernel/input-file.ts";
 import { splitCommandLine } from "./command-line.ts";
 import { type ImageKind, loaderFor } from "./loaders/kind.ts";
@@ -60,7 +60,7 @@ export interface PlannedLayout {
 async function layOutSegments(
   request: LayoutRequest,
   runningCommandLine: string,
-  host: HostPaths = thisHost,
+  host: HostPaths,
 ): Promise<{ layout: SegmentLayout; planned: Omit<PlannedLayout, "digestReason"> }> {
   const { kind, memoryMap, within, efi, ...given } = request;
   const load = await loaderFor(kind);

@@ -29,6 +29,8 @@ export interface MethodNeeds {
   commandLineBytes: number;
   /** Entries in the firmware's memory map. */
   memoryRanges: number;
+  /** What only kexec_file_load hands on, in a full sentence. */
+  carried: string | undefined;
   /** Why the kernel is not unpacked before the jump, as the end of a sentence; undefined where it can be. */
   unpackObstacle: string | undefined;
 }
@@ -65,6 +67,7 @@ export function chooseMethod(needs: MethodNeeds, rules: SignatureRules): ChosenM
       method: "kexec_file_load",
       reason: "The running kernel wants signed kernels only, and kexec_load verifies nothing.",
     };
+  if (needs.carried !== undefined) return { method: "kexec_file_load", reason: needs.carried };
   const lost = lostRanges(needs.memoryRanges);
   if (lost !== undefined && rules.hasKexecLoad !== false) return { method: "kexec_load", reason: lost };
   const why =

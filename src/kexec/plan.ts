@@ -9,6 +9,7 @@ import { readProcessor } from "../host/processor.ts";
 import { readInputFile } from "../kernel/input-file.ts";
 import { profileName } from "../kernel/uki-profile.ts";
 import { type UnwrappedKernel, unwrapKernel } from "../kernel/unwrap.ts";
+import { carriedState } from "./carried-state.ts";
 import {
   type CommandLineChoice,
   type CommandLineOrigin,
@@ -173,10 +174,11 @@ async function prepare(
     host,
   );
   checkCommandLine(commandLine, bzImage?.header.cmdlineSize, image);
-  const [facts, firmwareMap, processor] = await Promise.all([
+  const [facts, firmwareMap, processor, carried] = await Promise.all([
     readSignatureFacts(host),
     readFirmwareMemmap(host),
     readProcessor(host),
+    carriedState(runningCommandLine, host),
   ]);
   const fiveLevelPaging = !givenMap && processor.fiveLevelPaging;
   const memoryRanges = firmwareMap?.length ?? 0;
@@ -192,6 +194,7 @@ async function prepare(
       fiveLevelPaging,
       commandLineBytes: Buffer.byteLength(commandLine) + 1,
       memoryRanges,
+      carried,
       unpackObstacle: obstacle,
     },
     facts.rules,
@@ -228,7 +231,7 @@ async function prepare(
   const assessment: Partial<ImageAssessment> = givenMap
     ? {}
     : assessImage(kernel, kernelFrom, method, facts, kernelForm === "decompressed");
-  const lost = byKernel ? lostRanges(memoryRanges) : undefined;
+  const lost = byKernel ? lostRanges(memoryRanges) : givenMap ? undefined : carried;
   const plan: KexecPlan = {
     image,
     kind,

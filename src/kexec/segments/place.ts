@@ -81,7 +81,7 @@ function noRoom(
     {
       hint: fixed
         ? "This kernel cannot be moved: use a relocatable one (vmlinuz), or one that is linked for another address."
-        : "Use a smaller initrd or kernel, or kexec_file_load (--syscall kexec_file_load), where the running kernel finds the room. --dry-run shows what lies where.",
+        : "Use a smaller initrd or kernel. Memory that is kept for a crash kernel (crashkernel=) is not free.",
     },
   );
 }

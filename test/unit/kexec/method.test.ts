@@ -1,7 +1,10 @@
+import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
 import { readBzImage } from "../../../src/formats/bzimage.ts";
+import { carriedState } from "../../../src/kexec/carried-state.ts";
 import { chooseMethod, type MethodNeeds } from "../../../src/kexec/method.ts";
 import type { SignatureRules } from "../../../src/kexec/signature/rules.ts";
+import { fixtureHost } from "../host/fixture-host.ts";
 import { buildBzImage } from "../kernel/build-image.ts";
 
 const headerOf = (change?: (header: Buffer) => void) =>
@@ -17,6 +20,7 @@ const needs: MethodNeeds = {
   fiveLevelPaging: false,
   commandLineBytes: 100,
   memoryRanges: 20,
+  carried: undefined,
   unpackObstacle: "that was asked for",
 };
 const rules: SignatureRules = {
@@ -138,4 +142,22 @@ test.each<[Partial<MethodNeeds>, string, number]>([
   expect(() => chooseMethod({ ...needs, ...need, wish: "kexec_file_load" }, rules)).toThrow(
     expect.objectContaining({ code, exitCode }),
   );
+});
+
+test.each<[string, Record<string, string>, RegExp | undefined]>([
+  ["quiet", {}, undefined],
+  ["quiet kho=on", {}, /preserve \(kho=on\)/],
+  ["kho=off liveupdate=1", {}, /\(liveupdate=1\)/],
+  ["quiet", { count: "1200\n", config: "CONFIG_IMA_KEXEC=y\n" }, /measured 1200 files/],
+  ["quiet", { count: "1\n", config: "CONFIG_IMA_KEXEC=y\n" }, undefined],
+  ["quiet", { count: "1200\n", config: "# CONFIG_IMA_KEXEC is not set\n" }, undefined],
+])("state that only kexec_file_load hands on: %j, %o", async (line, { count, config }, expected) => {
+  const host = fixtureHost({
+    "/proc/sys/kernel/osrelease": "0.0.0-nowhere\n",
+    ...(count === undefined ? {} : { "/sys/kernel/security/ima/runtime_measurements_count": count }),
+    ...(config === undefined ? {} : { "/proc/config.gz": gzipSync(config) }),
+  });
+  const carried = await carriedState(line, host);
+  if (expected === undefined) expect(carried).toBeUndefined();
+  else expect(carried).toMatch(expected);
 });
