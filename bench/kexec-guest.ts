@@ -8,35 +8,29 @@ const signs = {
   /** The old user space gives up serving. */
   leaving: /bench: leaving|rekernel: going down for kexec/,
   /** kernel_kexec: devices are shut down. */
-  jumping: /kexec_core: Starting new kernel|sysrq: Resetting|reboot: Restarting system/,
-  /** The next kernel's console works; its first line is older by the time that takes. */
-  kernel: /\] Linux version /,
+  jumping: /kexec_core: Starting new kernel|sysrq: Resetting/,
+  userSpace: new RegExp(`^${firstLine}|\\] Run /init as init process`),
+} as const;
+
+/** The same in the next kernel's own log: its console may be quiet. */
+const logSigns = {
   unpacking: /Trying to unpack rootfs image as initramfs|Unpacking initramfs/,
   unpacked: /Freeing initrd memory/,
-  userSpace: new RegExp(`^${firstLine}|\\] Run /init as init process`),
+  userSpace: /Run \/\S+ as init process/,
 } as const;
 
 type Sign = keyof typeof signs;
 
-/** Milliseconds between two signs, and what of them the emulator's processor time was. */
-export interface Span {
-  ms: number;
-  cpuMs: number;
-}
-
 export interface Jump {
-  downtime: Span;
-  /** Of the downtime, in their order. */
-  phases: Record<"stop" | "handOver" | "kernel" | "initrd" | "toUserSpace", Span>;
+  downtimeMs: number;
+  /** The emulator's processor time meanwhile, which a busy machine changes less. */
+  cpuMs: number;
+  /**
+   * Of the downtime, in their order. `handOver`: copying, digests, what the image unpacks, and the next kernel's
+   * first steps until its clock runs.
+   */
+  phasesMs: Record<"stop" | "handOver" | "kernel" | "initrd" | "toUserSpace", number>;
 }
-
-const phaseSigns: readonly [keyof Jump["phases"], Sign, Sign][] = [
-  ["stop", "leaving", "jumping"],
-  ["handOver", "jumping", "kernel"],
-  ["kernel", "kernel", "unpacking"],
-  ["initrd", "unpacking", "unpacked"],
-  ["toUserSpace", "unpacked", "userSpace"],
-];
 
 /** Listens to the console of one guest. */
 export class JumpWatch {
@@ -63,15 +57,23 @@ export class JumpWatch {
         throw new Error(`the console did not show “${name}”:\n${vm.console().slice(-4000)}`);
       return moment;
     };
-    const span = (from: Sign, to: Sign): Span => ({
-      ms: at(to).ms - at(from).ms,
-      cpuMs: at(to).cpuMs - at(from).cpuMs,
-    });
+    const log = await vm.dmesg();
+    const stampMs = (name: keyof typeof logSigns) => {
+      const line = log.split("\n").find((text) => logSigns[name].test(text)) ?? "";
+      return Number(/^\[ *(\d+\.\d+)\]/.exec(line)?.[1] ?? Number.NaN) * 1000;
+    };
+    const [leaving, jumping, userSpace] = [at("leaving"), at("jumping"), at("userSpace")];
+    const clockStartMs = userSpace.ms - stampMs("userSpace");
     return {
-      downtime: span("leaving", "userSpace"),
-      phases: Object.fromEntries(
-        phaseSigns.map(([name, from, to]) => [name, span(from, to)]),
-      ) as Jump["phases"],
+      downtimeMs: userSpace.ms - leaving.ms,
+      cpuMs: userSpace.cpuMs - leaving.cpuMs,
+      phasesMs: {
+        stop: jumping.ms - leaving.ms,
+        handOver: clockStartMs - jumping.ms,
+        kernel: stampMs("unpacking"),
+        initrd: stampMs("unpacked") - stampMs("unpacking"),
+        toUserSpace: stampMs("userSpace") - stampMs("unpacked"),
+      },
     };
   }
 

@@ -5,7 +5,7 @@ import { runTool } from "../core/tools.ts";
 import { initSystem } from "../host/init-system.ts";
 import { logToKernel } from "../host/kernel-log.ts";
 import { requireCapability } from "../host/privilege.ts";
-import { rebootKexec } from "../host/reboot.ts";
+import { rebootKexec, sync } from "../host/reboot.ts";
 import { SyscallError } from "../host/syscall.ts";
 import { type HookOptions, type HookRun, type NextKernel, runHooks } from "./hooks.ts";
 import { requireKexec } from "./load.ts";
@@ -56,6 +56,8 @@ export async function execKexec(options: ExecOptions = {}): Promise<ExecStarted>
   const hooks = await runHooks("pre-exec", next, options);
   options.signal?.throwIfAborted();
   const before = await verifyBeforeJump(options);
+  // Most of it is written while programs still run; what comes after is little.
+  await sync();
   const by = throughInit ? ("init" as const) : ("here" as const);
   await options.onLeaving?.({ by, hooks, before });
   await logToKernel(
