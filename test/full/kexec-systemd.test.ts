@@ -74,7 +74,7 @@ test("the old kernel comes back from a kernel that nobody confirms, and stays aw
       notes: [expect.stringMatching(/watchdog0 is armed with 600 seconds and runs on/)],
     },
   });
-  await expect.poll(async () => (await vm.run(leftovers)).stdout, { timeout: 60_000 }).toBe(nothingLeft);
+  await expect.poll(async () => (await vm.run(leftovers)).stdout, { timeout: 300_000 }).toBe(nothingLeft);
   expect((await json(vm, "kexec status")).result).not.toHaveProperty("trial");
 
   // Confirmed: it stays, and nothing is left.
@@ -93,7 +93,7 @@ test("the old kernel comes back from a kernel that nobody confirms, and stays aw
   });
   expect((await vm.run(leftovers)).stdout).toBe(nothingLeft);
   await expect
-    .poll(async () => (await vm.run("cat /sys/class/watchdog/watchdog0/state")).stdout, { timeout: 30_000 })
+    .poll(async () => (await vm.run("cat /sys/class/watchdog/watchdog0/state")).stdout, { timeout: 300_000 })
     .toBe("inactive\n");
   expect((await json(vm, "kexec confirm")).exitCode).toBe(3);
 
@@ -103,5 +103,5 @@ test("the old kernel comes back from a kernel that nobody confirms, and stays aw
   );
   await vm.waitForBoot();
   await vm.reset();
-  await expect.poll(async () => (await vm.run(leftovers)).stdout, { timeout: 60_000 }).toBe(nothingLeft);
+  await expect.poll(async () => (await vm.run(leftovers)).stdout, { timeout: 300_000 }).toBe(nothingLeft);
 });
