@@ -5,14 +5,25 @@ import { zstdCompressSync } from "node:zlib";
 import { decompress } from "../src/formats/compression.ts";
 import { type CpioEntry, cpioArchive } from "../src/formats/cpio.ts";
 
-/** What Debian's initrds hold for machines that they do not know (MODULES=most): disks, networks, file systems. */
+/** For machines that it does not know: what disks, networks, keyboards and file systems may need. */
 const driverFolders = [
-  ...["ata", "block", "hid", "md", "message", "mmc", "net/ethernet", "nvme", "scsi", "usb", "virtio"].map(
-    (name) => `drivers/${name}`,
-  ),
-  ...["btrfs", "ext4", "xfs"].map((name) => `fs/${name}`),
-  ...["crypto", "lib"],
-];
+  ...["ata", "block", "firewire", "hid", "hv", "i2c", "input", "md", "message", "mmc", "mtd", "nvme", "pci"],
+  ...[
+    "net/ethernet",
+    "net/hyperv",
+    "net/phy",
+    "net/usb",
+    "net/vmxnet3",
+    "phy",
+    "scsi",
+    "ufs",
+    "usb",
+    "virtio",
+  ],
+  "xen",
+]
+  .map((name) => `drivers/${name}`)
+  .concat("fs", "crypto", "lib");
 
 /** What the first program of the user space prints before anything else. */
 export const firstLine = "bench: the first line of the new user space";
@@ -31,8 +42,9 @@ export async function benchInitrd(modules: string): Promise<{ packed: Uint8Array
     { kind: "file", path: firstProgram.slice(1), mode: 0o755, data: Buffer.from(script) },
     { kind: "directory", path: "bench-drivers" },
   ];
+  // Not every kernel has modules of each kind.
   for (const folder of driverFolders)
-    for (const file of await readdir(join(modules, "kernel", folder), { recursive: true })) {
+    for (const file of await readdir(join(modules, "kernel", folder), { recursive: true }).catch(() => [])) {
       const name = /([^/]+\.ko)(\.xz)?$/.exec(file)?.[1];
       if (name === undefined) continue;
       const data = decompress(await readFile(join(modules, "kernel", folder, file)), { name: file });

@@ -38,7 +38,7 @@ writeFileSync(join(share, "drivers.zst"), initrd.packed);
 
 say(`Booting ${newest}`);
 const watch = new JumpWatch();
-const memoryMiB = 1536;
+const memoryMiB = 2048;
 await using vm = await bootVm({
   kernel,
   memoryMiB,
