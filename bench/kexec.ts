@@ -115,9 +115,10 @@ async function measure(guest: Vm, method: Method): Promise<Jump> {
       if (kernelForm !== "decompressed" || initrdForm !== "decompressed" || layout?.digest !== "sum")
         throw new Error(`rekernel did not take the fast path: ${stdout}`);
     }
-    // The old kernel says when it leaves.
-    await ok(guest, "rm /run/initrd; sync; echo 7 >/proc/sys/kernel/printk");
+    await ok(guest, "rm /run/initrd; sync");
   }
+  // The old kernel says when it leaves.
+  await ok(guest, "echo 7 >/proc/sys/kernel/printk");
   const jump = await watch.time(guest, go);
   const base = (await ok(guest, "grep ' _text$' /proc/kallsyms")).stdout.slice(0, 16);
   if (method === "rekernel") loads.bases.push(base);
