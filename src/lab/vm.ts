@@ -132,8 +132,8 @@ export interface Vm {
 /**
  * Boots a kernel in a virtual machine and returns when its user space takes commands.
  *
- * The kernel starts directly, without boot loader, with `console=ttyS0 panic=0 oops=panic`: a crash stays
- * on the console, whole, and ends the machine. The machine never outlives this process.
+ * The kernel starts directly, without boot loader, with `console=ttyS0 panic=0 oops=panic no_timer_check`: a
+ * crash stays on the console, whole, and ends the machine. The machine never outlives this process.
  *
  * @throws RekernelError RK-TOOL-MISSING (5), RK-BAD-IMAGE (1), RK-LAB-MODULE (1), RK-LAB-FILE (1),
  *   RK-DISK-FULL (1), RK-LAB-BOOT (1) when user space is not reached, with the console's last lines
@@ -162,7 +162,10 @@ export async function bootVm(options: VmOptions): Promise<Vm> {
   });
   const signed = firmware === "uefi-secure-boot";
   const signedImage = ({ release }: LabKernel) => join(folder, `vmlinuz-${release}`);
-  const commandLine = `console=ttyS0 panic=0 oops=panic rdinit=/init ${options.commandLine ?? ""}`.trim();
+  // no_timer_check: a busy host may keep the emulator from running while the kernel waits for a few ticks, and it
+  // panics then.
+  const commandLine =
+    `console=ttyS0 panic=0 oops=panic no_timer_check rdinit=/init ${options.commandLine ?? ""}`.trim();
   const shares: SharedFolder[] = [{ tag: "lab", path: lab, writable: true }];
   if (hostRoot) shares.push({ tag: "root", path: "/", writable: false });
   if (share !== undefined) shares.push({ tag: "share", path: share, writable: true });
