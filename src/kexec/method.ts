@@ -78,7 +78,7 @@ export function chooseMethod(needs: MethodNeeds, rules: SignatureRules): ChosenM
     ? {
         method: "kexec_load",
         reason:
-          "Unpacked and verified before the jump, the kernel is back in a fraction of the time, and nothing here forbids it.",
+          "Unpacked and verified before the jump, the kernel is back sooner, and nothing here forbids it.",
       }
     : {
         method: "kexec_file_load",
