@@ -25,8 +25,9 @@ purgatory.data[digestAt]! ^= 1;
 await kexecLoad(segments, entry);
 
 const expected = expectedImage({ segments, entry });
+// An unpacked kernel may lie in several parts.
 const otherKernel = expected.segments.map((segment) =>
-  segment.name === "kernel" ? { ...segment, sha256: "0".repeat(64) } : segment,
+  segment.name.startsWith("kernel") ? { ...segment, sha256: "0".repeat(64) } : segment,
 );
 process.stdout.write(
   JSON.stringify({
