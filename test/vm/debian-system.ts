@@ -7,7 +7,7 @@ import { withLock } from "../../src/core/lock.ts";
 import { runToolOk } from "../../src/core/tools.ts";
 
 const packages = ["systemd-sysv", "udev", "kmod", "dbus"];
-const mirror = process.env.DEBIAN_MIRROR ?? "";
+const release = "bookworm";
 /** Work of these is not for a guest that lives for a minute. */
 const masked = [
   ...[
@@ -22,7 +22,7 @@ const masked = [
 const sizeMiB = 768;
 /** Part of the name in the cache: another recipe is another image. */
 const recipe = createHash("sha256")
-  .update(JSON.stringify([packages, mirror, masked, sizeMiB, 1]))
+  .update(JSON.stringify([packages, release, masked, sizeMiB, 2]))
   .digest("hex")
   .slice(0, 12);
 
@@ -40,7 +40,7 @@ export async function debianSystem(): Promise<string> {
       const root = join(work, "root");
       await runToolOk("debootstrap", [
         ...["--variant=minbase", `--include=${packages.join(",")}`],
-        ...["bookworm", root, mirror],
+        ...[release, root, ...(await mirror())],
       ]);
       await furnish(root);
       const unfinished = `${image}.tmp`;
@@ -52,6 +52,15 @@ export async function debianSystem(): Promise<string> {
       await rm(work, { recursive: true, force: true });
     }
   });
+}
+
+/** The archive that this machine's apt uses; debootstrap knows one where apt has none of that release. */
+async function mirror(): Promise<string[]> {
+  const { stdout } = await runToolOk("apt-get", [
+    ...["indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"],
+  ]);
+  const found = new RegExp(`^${release} main (\\S+)$`, "m").exec(stdout);
+  return found === null ? [] : [found[1]!];
 }
 
 async function furnish(root: string): Promise<void> {
