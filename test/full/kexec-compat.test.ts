@@ -3,9 +3,9 @@ import { readFile } from "node:fs/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { bootableKernel } from "../../src/kernel/target.ts";
 import { bootVm } from "../../src/lab/vm.ts";
-import { debianSystem } from "../vm/debian-system.ts";
 import { builtExecutable } from "../vm/executable.ts";
 import { testKernels } from "../vm/kernels.ts";
+import { debianSystem } from "./debian-system.ts";
 import { seconds } from "./kexec-guest.ts";
 
 let rekernel: string;

@@ -3,9 +3,9 @@ import { beforeAll, expect, test } from "vitest";
 import { bootableKernel } from "../../src/kernel/target.ts";
 import { bootVm, type Vm } from "../../src/lab/vm.ts";
 import { furnishGuest, witness } from "../vm/debian-guest.ts";
-import { debianSystem } from "../vm/debian-system.ts";
 import { builtExecutable } from "../vm/executable.ts";
 import { testKernels } from "../vm/kernels.ts";
+import { debianSystem } from "./debian-system.ts";
 
 let rekernel: string;
 let system: string;
