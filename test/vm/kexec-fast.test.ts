@@ -64,6 +64,7 @@ describe("the fast path of kexec", () => {
     expect((await vm.run("cat /proc/cmdline")).stdout).toContain("rekernel.test=vmlinux");
     expect((await vm.run("uname -r")).stdout.trim()).toBe(kernel.release);
 
-    expect(new Set(bases).size).toBe(4);
+    // One of some hundred slides may come up twice, once in a while.
+    expect(new Set(bases).size).toBeGreaterThanOrEqual(3);
   });
 });
