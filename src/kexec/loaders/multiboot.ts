@@ -62,7 +62,7 @@ export function loadMultiboot(input: LoaderInput): SegmentLayout {
   return {
     ...addPurgatory(builder, input, handover),
     kernelEntry: BigInt(handover.entry),
-    notes: notes,
+    notes,
   };
 }
 
